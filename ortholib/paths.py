@@ -1,0 +1,43 @@
+"""Where things live: the project, its runs, the user's data and weights."""
+
+import os
+import sys
+from pathlib import Path
+
+from ortholib.errors import UsageError
+
+
+def project() -> Path:
+    """Root of the checkout: `$ORTHOLIB_HOME`, or the first folder upwards that holds `notebooks/` and `params/`."""
+    if home := os.environ.get("ORTHOLIB_HOME"):
+        return Path(home).resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    raise UsageError(
+        f"{here} is not inside the project: no folder upwards holds notebooks/ and params/. "
+        "Change into the checkout or set ORTHOLIB_HOME to it."
+    )
+
+
+def runs() -> Path:
+    """Folder of fits, stores and executed chapters (`runs/` of the project, or `$ORTHOLIB_RUNS`)."""
+    return Path(os.environ.get("ORTHOLIB_RUNS") or project() / "runs").resolve()
+
+
+def data_root() -> Path | None:
+    """The user's folder of data sets, `$ORTHOLIB_DATA`; None where it is not set."""
+    root = os.environ.get("ORTHOLIB_DATA")
+    return Path(root).resolve() if root else None
+
+
+def weights_root() -> Path:
+    """Folder of pretrained weights: `$ORTHOLIB_WEIGHTS`, else the platform's cache folder."""
+    if root := os.environ.get("ORTHOLIB_WEIGHTS"):
+        return Path(root).resolve()
+    if sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ortholib" / "weights"
