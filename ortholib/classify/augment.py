@@ -1,0 +1,49 @@
+"""Augmentation for supervised training, on the device, one channel, whole batches.
+
+Every image draws its own rotation, scale, shift, flip, brightness and contrast from a generator seeded by
+(seed, step), so a resumed run sees exactly the images that the uninterrupted one would have seen.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+MEAN, STD = 0.449, 0.226  # of ImageNet's grey values: one mean, one deviation for the one channel
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges drawn uniformly around "unchanged".
+
+    rotation: degrees. scale, shift: fractions of the side. contrast: fraction of the grey range, for both
+    brightness and contrast. flip: probability of a left-right flip (0 where the side matters).
+    """
+
+    rotation: float = 10.0
+    scale: float = 0.1
+    shift: float = 0.05
+    contrast: float = 0.2
+    flip: float = 0.0
+
+
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, S, S) -> float32 (B, 1, S, S) with mean 0 and deviation 1 on natural grey images."""
+    return batch.unsqueeze(1).float().div_(255 * STD).sub_(MEAN / STD)
+
+
+def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int) -> torch.Tensor:
+    """uint8 (B, S, S) -> normalised float32 (B, 1, S, S), each image changed by its own random draw."""
+    generator = torch.Generator().manual_seed((seed << 32) + step)
+    angle, zoom, dx, dy, bright, gain, flip = (torch.rand(7, len(batch), generator=generator) * 2 - 1).to(batch.device)
+    angle = torch.deg2rad(angle * ranges.rotation)
+    zoom = 1 + zoom * ranges.scale
+    mirror = torch.where((flip + 1) / 2 < ranges.flip, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    # shifts are in units of the half side
+    theta = torch.stack([mirror * cos, -sin, 2 * dx * ranges.shift, mirror * sin, cos, 2 * dy * ranges.shift], 1)
+    grid = F.affine_grid(theta.view(-1, 2, 3), (len(batch), 1, *batch.shape[1:]), align_corners=False)
+    images = F.grid_sample(batch.unsqueeze(1).float(), grid, mode="bilinear", align_corners=False)
+    images = images * (1 + gain * ranges.contrast)[:, None, None, None]
+    images = images + (127.5 * bright * ranges.contrast)[:, None, None, None]
+    return images.clamp_(0, 255).div_(255 * STD).sub_(MEAN / STD)

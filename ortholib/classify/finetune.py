@@ -1,0 +1,311 @@
+"""Supervised training of a timm backbone on one-channel radiographs.
+
+The best epoch is chosen on the validation part alone. Resumed equals uninterrupted: the order of the
+images depends on (seed, epoch) only, their augmentation on (seed, step) only.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ortholib import device as devices
+from ortholib import metrics, progress
+from ortholib.classify.augment import Augmentation, augment, normalise
+from ortholib.classify.labelled import Labelled
+from ortholib.errors import OrthoError, UsageError
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Settings of one training.
+
+    initial: `random`, or the path of a safetensors file with the backbone's weights in timm's names.
+    class_weights: `none` or `balanced` (inverse frequency in the training part).
+    fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
+    patience: epochs without a better validation metric after which training stops.
+    ema: decay per step of the averaged weights, which are the ones evaluated and kept.
+    """
+
+    dataset: str
+    task: str
+    split: str
+    size: int
+    epochs: int
+    backbone: str = "resnet18"
+    initial: str = "random"
+    seed: int = 0
+    fraction: float = 1.0
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    patience: int = 10
+    ema: float = 0.99
+    rotation: float = 10.0
+    scale: float = 0.1
+    shift: float = 0.05
+    contrast: float = 0.2
+    flip: float = 0.0
+
+
+def build(settings: Finetune, classes: int) -> torch.nn.Module:
+    """The backbone with one input channel and `classes` outputs, at its initial weights.
+
+    Raises UsageError for a name timm does not know, OrthoError for weights that are absent or do not fit:
+    never a silent random start.
+    """
+    if not timm.is_model(settings.backbone):
+        close = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5]) or "see timm.list_models()"
+        raise UsageError(f"backbone '{settings.backbone}' is unknown to timm; close to it: {close}.")
+    torch.manual_seed(settings.seed)
+    # pretrained=False: timm never looks for a network
+    model = timm.create_model(settings.backbone, pretrained=False, in_chans=1, num_classes=classes)
+    if settings.initial != "random":
+        path = Path(settings.initial)
+        if not path.is_file():
+            raise OrthoError(f"{path}: initial weights not found; expected a safetensors file in timm's names.")
+        state = load_file(path)
+        head = {f"{model.default_cfg['classifier']}.{leaf}" for leaf in ("weight", "bias")}
+        left = model.load_state_dict({k: v for k, v in state.items() if k not in head}, strict=False)
+        missing = set(left.missing_keys) - head
+        if missing or left.unexpected_keys:
+            raise OrthoError(
+                f"{path} does not fit {settings.backbone}: {len(missing)} weights missing "
+                f"(such as {', '.join(sorted(missing)[:2]) or 'none'}), {len(left.unexpected_keys)} unknown "
+                f"(such as {', '.join(left.unexpected_keys[:2]) or 'none'})."
+            )
+    return model
+
+
+class Batches:
+    """Serves uint8 (B, S, S) batches of a `Labelled` on a device; pixels live on the GPU where they fit."""
+
+    def __init__(self, data: Labelled, device: torch.device):
+        self.device = device
+        rows = data.row
+        self.row = torch.from_numpy(np.ascontiguousarray(rows))
+        self.mirror = torch.from_numpy(data.mirror)
+        self.pixels = data.pixels
+        self.on_device = None
+        if device.type == "cuda" and data.pixels.nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0]:
+            self.on_device = torch.from_numpy(np.ascontiguousarray(data.pixels)).to(device)
+
+    def __call__(self, index: np.ndarray) -> torch.Tensor:
+        index = torch.from_numpy(index)
+        if self.on_device is not None:
+            batch = self.on_device[self.row[index].to(self.device)]
+        else:
+            batch = torch.from_numpy(self.pixels[self.row[index].numpy()])
+            if self.device.type == "cuda":
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+        mirror = self.mirror[index].to(self.device)
+        return torch.where(mirror[:, None, None], batch.flip(-1), batch) if mirror.any() else batch
+
+
+def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
+    """Train, keep the best epoch's averaged weights, and write what a chapter needs into `folder`.
+
+    Writes `weights.safetensors`, `history.parquet` (one row an epoch), `predictions.parquet` (validation and
+    test) and, while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
+    Returns the record: steps, images/s, TFLOP/s, MFU, chosen epoch, validation metric, threshold.
+    Raises OrthoError for an empty training part, a batch larger than it, or a loss that is not finite.
+    """
+    device, dtype = devices.pick(), devices.precision(devices.pick())
+    training = np.flatnonzero(data.part == "train")
+    steps_per_epoch = len(training) // settings.batch
+    if settings.batch < 2 or steps_per_epoch == 0:
+        raise OrthoError(
+            f"batch {settings.batch} does not fit {len(training)} training images; expected 2 to {len(training)}."
+        )
+    model = build(settings, len(data.classes)).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    weight = _class_weights(data, settings).to(device)
+    ranges = Augmentation(settings.rotation, settings.scale, settings.shift, settings.contrast, settings.flip)
+    batches = Batches(data, device)
+    state = _load(folder, model, average, optimizer)
+    total = settings.epochs * steps_per_epoch
+    for epoch in range(state["epoch"], settings.epochs):
+        if epoch - state["best_epoch"] > settings.patience:
+            break
+        order = np.random.default_rng([settings.seed, epoch]).permutation(training)
+        started, losses = time.perf_counter(), torch.zeros((), device=device)
+        model.train()
+        steps = progress.bar(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{settings.epochs}", leave=False)
+        for i in steps:
+            step = epoch * steps_per_epoch + i
+            index = order[i * settings.batch : (i + 1) * settings.batch]
+            images = augment(batches(index), ranges, settings.seed, step).contiguous(memory_format=torch.channels_last)
+            target = torch.from_numpy(data.y[index]).to(device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = model(images)
+            loss = F.cross_entropy(logits.float(), target, weight, label_smoothing=settings.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            _set_rate(optimizer, settings, step, total)
+            optimizer.step()
+            average.update_parameters(model)
+            losses += loss.detach()
+        seconds = time.perf_counter() - started
+        train_loss = float(losses) / steps_per_epoch
+        if not math.isfinite(train_loss):
+            raise OrthoError(f"the loss is {train_loss} in epoch {epoch + 1}; lower learning_rate {settings.learning_rate}.")
+        validation = np.flatnonzero(data.part == "val")
+        probability = predict(average.module, batches, validation, dtype)
+        metric = selection_metric(data.y[validation], probability, data.kind)
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": train_loss,
+            "val_loss": float(-np.log(probability[np.arange(len(validation)), data.y[validation]] + 1e-12).mean()),
+            "val_metric": metric,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "images_per_s": steps_per_epoch * settings.batch / seconds,
+        }
+        state["history"].append(row)
+        state["epoch"] = epoch + 1
+        if not state["best"] or metric > state["best_metric"]:
+            best = {k: v.detach().cpu().contiguous().clone() for k, v in average.module.state_dict().items()}
+            state |= {"best": best, "best_metric": metric, "best_epoch": epoch}
+        _save(folder, state, model, average, optimizer)
+        print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+    return _finish(data, settings, folder, state, average.module, batches, dtype)
+
+
+def predict(model: torch.nn.Module, batches: Batches, index: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Class probabilities (n, k) float64 of the images `index`, in evaluation mode."""
+    model.eval()
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(index), 64):
+            images = normalise(batches(index[start : start + 64])).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(batches.device.type, dtype, enabled=dtype != torch.float32):
+                logits = model(images)
+            rows.append(logits.double().softmax(1).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float:
+    """What the best epoch is chosen by, on validation: ROC AUC (binary), quadratic kappa of the rounded
+    expected grade (ordinal). Not computable (one class) counts as the worst value."""
+    if kind == "binary":
+        value = metrics.roc_auc(y, probability[:, 1])[0]
+    else:
+        classes = probability.shape[1]
+        grade = np.rint(probability @ np.arange(classes)).astype(int)
+        value = metrics.kappa(metrics.confusion(y, grade, classes), "quadratic")[0]
+    return float(value) if np.isfinite(value) else -1.0
+
+
+def _class_weights(data: Labelled, settings: Finetune) -> torch.Tensor:
+    if settings.class_weights not in ("none", "balanced"):
+        raise UsageError(f"class_weights '{settings.class_weights}' is unknown; expected none or balanced.")
+    classes = len(data.classes)
+    if settings.class_weights == "none":
+        return torch.ones(classes)
+    counts = np.bincount(data.y[data.part == "train"], minlength=classes)
+    return torch.tensor(counts.sum() / (classes * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, settings: Finetune, step: int, total: int) -> None:
+    """Linear warm-up over the first `warmup` of all steps, then cosine to zero."""
+    warm = max(1, round(settings.warmup * total))
+    if step < warm:
+        factor = (step + 1) / warm
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * factor
+
+
+def _load(folder: Path, model, average, optimizer) -> dict:
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        return {"epoch": 0, "history": [], "best": {}, "best_metric": -math.inf, "best_epoch": 0}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state.pop("model"))
+    average.load_state_dict(state.pop("average"))
+    optimizer.load_state_dict(state.pop("optimizer"))
+    print(f"resumed after epoch {state['epoch']}", flush=True)
+    return state
+
+
+def _save(folder: Path, state: dict, model, average, optimizer) -> None:
+    partial = folder / "checkpoint.pt.partial"
+    whole = state | {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(whole, partial)
+    partial.replace(folder / "checkpoint.pt")
+
+
+def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
+    model.load_state_dict(state["best"])
+    save_file(state["best"], folder / "weights.safetensors", {"backbone": settings.backbone, "in_chans": "1"})
+    history = pd.DataFrame(state["history"])
+    history.to_parquet(folder / "history.parquet")
+    scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
+    probability = predict(model, batches, scored, dtype)
+    frame = pd.DataFrame(
+        {
+            "unit": "image",
+            "unit_id": data.unit_id[scored],
+            "group": data.group[scored],
+            "dataset": settings.dataset,
+            "task": settings.task,
+            "split": settings.split,
+            "part": data.part[scored],
+            "arm": f"{settings.backbone}, {settings.initial}",
+            "seed": settings.seed,
+            "y_true": data.y[scored],
+        }
+    )
+    for k in range(probability.shape[1]):
+        frame[f"score_{k}"] = probability[:, k]
+    frame.to_parquet(folder / "predictions.parquet")
+    validation = frame["part"] == "val"
+    threshold = None
+    if data.kind == "binary":
+        threshold = metrics.youden_threshold(frame.loc[validation, "y_true"], frame.loc[validation, "score_1"])
+    (folder / "checkpoint.pt").unlink()
+    speed = float(history["images_per_s"].median())
+    tflops = speed * 3 * _forward_flops(model, data.pixels.shape[1:], batches.device) / 1e12
+    peak = devices.peak_tflops(batches.device)
+    return {
+        "steps": len(history) * (int((data.part == "train").sum()) // settings.batch),
+        "epochs": len(history),
+        "best_epoch": state["best_epoch"] + 1,
+        "val_metric": state["best_metric"],
+        "threshold": threshold,
+        "images_per_s": speed,
+        "tflops": tflops,
+        "mfu": tflops / peak if peak else None,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": str(dtype).removeprefix("torch."),
+        "counts": {part: int((data.part == part).sum()) for part in ("train", "val", "test")},
+    }
+
+
+def _forward_flops(model: torch.nn.Module, shape: tuple[int, int], device: torch.device) -> int:
+    """Floating-point operations of one forward pass of one image (a backward pass costs about twice that)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 1, *shape, device=device))
+    return counter.get_total_flops()

@@ -1,0 +1,52 @@
+"""What this machine computes with: device, precision, and the peak against which MFU is stated."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+# dense bf16 peak of the maker's data sheet, TFLOP/s
+PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
+
+
+def pick() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where matrix units make it faster (any recent GPU; CPUs with AMX), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.bfloat16 if has_amx() else torch.float32
+
+
+def peak_tflops(device: torch.device) -> float | None:
+    """Dense bf16 peak in TFLOP/s; None where it is not known (every CPU)."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for model, peak in PEAK_TFLOPS.items() if model in name), None)
+
+
+def describe() -> dict:
+    """The machine in words and numbers: processor, cores, memory in GiB, GPU, precision."""
+    device = pick()
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages * page / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "device": device.type,
+        "precision": str(precision(device)).removeprefix("torch."),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

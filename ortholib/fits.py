@@ -1,0 +1,110 @@
+"""Fits: every trained thing, stored by its key, made once.
+
+A fit lives in `runs/<edition>/fits/<key>/`; key = hash of its settings, its data (pixels, labels, split),
+its initial weights and the code that makes it. Asking again returns the stored one; a killed one goes on.
+"""
+
+import hashlib
+import json
+import resource
+import shutil
+import time
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from ortholib import locks, paths, provenance, tasks
+from ortholib.classify import finetune
+from ortholib.errors import OrthoError, UsageError
+
+KINDS = {"finetune": (finetune.Finetune, finetune.train)}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit. record: the content of its `run.json`."""
+
+    key: str
+    folder: Path
+    record: dict
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.read_parquet(self.folder / "history.parquet")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """Scores of validation and test images."""
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+
+def settings(spec: dict) -> finetune.Finetune:
+    """Settings from a mapping with `kind` and that kind's fields.
+
+    Raises UsageError naming an unknown kind, an unknown or missing field, or a value of the wrong type.
+    """
+    spec = dict(spec)
+    kind = spec.pop("kind", None)
+    if kind not in KINDS:
+        raise UsageError(f"fit kind '{kind}' is unknown; known: {', '.join(KINDS)}.")
+    shape = KINDS[kind][0]
+    known = {field.name: field for field in fields(shape)}
+    for name, value in spec.items():
+        if name not in known:
+            raise UsageError(f"'{name}' is no setting of a {kind} fit; known: {', '.join(known)}.")
+        wanted = known[name].type
+        if wanted is float and type(value) is int:
+            spec[name] = float(value)
+        elif type(value) is not wanted:
+            raise UsageError(f"{kind} setting {name} = {value!r}: expected {wanted.__name__}, got {type(value).__name__}.")
+    missing = [name for name, field in known.items() if name not in spec and field.default is MISSING]
+    if missing:
+        raise UsageError(f"a {kind} fit needs {', '.join(missing)}.")
+    return shape(**spec)
+
+
+def ensure(asked: finetune.Finetune, edition: str) -> Fit:
+    """The stored fit of these settings, made now where it is missing.
+
+    While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with the log's end.
+    """
+    kind, train = next((name, make) for name, (shape, make) in KINDS.items() if shape is type(asked))
+    data = tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
+    weights = Path(asked.initial)
+    initial = {"source": asked.initial, "sha256": None}
+    if weights.is_file():
+        initial["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    code = provenance.code_hash(provenance.modules_used(f"import {train.__module__}"))
+    identity = {"kind": kind, "settings": asdict(asked), "data": data.identity, "initial": initial, "code": code}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = paths.runs() / edition / "fits" / key
+    with locks.held(folder):
+        if not (folder / "run.json").is_file():
+            _make(train, data, asked, folder, {"key": key, "edition": edition, **identity})
+    return Fit(key, folder, json.loads((folder / "run.json").read_text()))
+
+
+def _make(train, data, asked, folder: Path, record: dict) -> None:
+    partial, failed = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".failed")
+    partial.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    try:
+        made = train(data, asked, partial)
+    except Exception as error:
+        (partial / "error.txt").write_text(f"{type(error).__name__}: {error}\n")
+        shutil.rmtree(failed, ignore_errors=True)
+        partial.replace(failed)
+        if isinstance(error, OrthoError):
+            raise
+        raise OrthoError(f"{failed}: the fit failed with {type(error).__name__}: {error}") from error
+    record |= provenance.record() | made
+    record |= {
+        "status": "done",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "wall_seconds": round(time.time() - started, 1),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    (partial / "run.json").write_text(json.dumps(record, indent=1))
+    partial.replace(folder)

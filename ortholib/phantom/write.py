@@ -1,0 +1,149 @@
+"""Write the phantom data sets in the folder layouts of the real ones, with their truth beside them."""
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from ortholib import paths
+from ortholib.errors import UsageError
+from ortholib.phantom import knee
+from ortholib.phantom.fracatlas import write_fracatlas
+
+KNEES, BONES = 900, 700
+PARTS = {"train": 0.648, "val": 0.117, "test": 0.235}
+NOTICE = """PHANTOM: every image in this folder was computed by ortholib.phantom (seed {seed}).
+No patient was imaged, and no picture was derived from one. Numbers reached on these images prove that the programs
+work; they say nothing about medicine. What was drawn is recorded in truth/.
+"""
+
+
+def write(out: Path, seed: int = 0, *, knees: int = KNEES, bones: int = BONES) -> dict:
+    """Generate `out/FracAtlas`, `out/kneeKL224`, `out/truth/{knee,bones,boxes}.parquet` and `out/PHANTOM.txt`.
+
+    `knees`: images, two a patient; `bones`: films. `out` appears whole or not at all: it is written under another name
+    and renamed. Returns counts. Raises UsageError where `out` holds files already, lies in the user's data, or the
+    counts cannot hold the sets.
+    """
+    out = Path(out).resolve()
+    data = paths.data_root()
+    if data is not None and out.is_relative_to(data):
+        raise UsageError(f"{out} lies in ORTHOLIB_DATA ({data}), which is never written to; choose another folder.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is not an empty folder; remove it or choose another one.")
+    if knees < 2 or knees % 2:
+        raise UsageError(f"knees={knees}: expected an even number of at least 2, both knees of each patient.")
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "truth").mkdir(parents=True)
+    try:
+        counts = _write(partial, seed, knees, bones)
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return counts
+
+
+def _write(out: Path, seed: int, knees: int, bones: int) -> dict:
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+    # fork: the workers only compute on arrays and write files, and it needs no importable main module
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with (
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        tqdm(total=knees + bones, desc="phantom", unit="img", mininterval=1, file=sys.stderr) as bar,
+    ):
+
+        def run(function: Callable, tasks: list) -> list:
+            results = []
+            for result in pool.map(function, tasks, chunksize=8):
+                results.append(result)
+                bar.update()
+            return results
+
+        films, boxes = write_fracatlas(out / "FracAtlas", seed, bones, run)
+        joints = write_knees(out / "kneeKL224", seed, knees, run)
+    for name, table in (("knee", joints), ("bones", films), ("boxes", boxes)):
+        table.to_parquet(out / "truth" / f"{name}.parquet", index=False)
+    (out / "PHANTOM.txt").write_text(NOTICE.format(seed=seed))
+    counts = {
+        "seed": seed,
+        "FracAtlas": {
+            "images": len(films), "fractured": int((films.fracture_count > 0).sum()), "boxes": len(boxes),
+            "defects": films.defect[films.defect != ""].value_counts().sort_index().to_dict(),
+        },
+        "kneeKL224": {
+            "images": len(joints), "patients": int(joints.patient.nunique()),
+            "per_class": {str(k): int(n) for k, n in joints.kl.value_counts().sort_index().items()},
+            "per_part": {part: int((joints.part == part).sum()) for part in PARTS},
+        },
+    }  # fmt: skip
+    (out / "truth" / "counts.json").write_text(json.dumps(counts, indent=1))
+    return counts
+
+
+def write_knees(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame:
+    """Write `root/{train,val,test}/{0..4}/<patient><L|R>.jpg`; returns the truth, one row an image.
+
+    Patients are dealt to the parts by the shares of the real set, those of equal worst grade together, so that rare
+    grades reach every part that can hold one.
+    """
+    patients = [knee.draw_patient(np.random.default_rng([seed, 1, i])) for i in range(count // 2)]
+    rng = np.random.default_rng([seed, 5])
+    numbers = np.sort(rng.choice(1_000_000, len(patients), replace=False)) + 9_000_000
+    worst = np.array([max(k.kl for k in pair.values()) for pair in patients])
+    dealt = dict.fromkeys(PARTS, 0)
+    part_of = {}
+    for place, i in enumerate(sorted(rng.permutation(len(patients)), key=lambda i: -worst[i])):
+        part_of[i] = max(PARTS, key=lambda part: PARTS[part] * (place + 1) - dealt[part])
+        dealt[part_of[i]] += 1
+    for part in PARTS:
+        for grade in range(5):
+            (root / part / str(grade)).mkdir(parents=True)
+    tasks = []
+    for i, pair in enumerate(patients):
+        for n, (side, truth) in enumerate(pair.items()):
+            path = root / part_of[i] / str(truth.kl) / f"{numbers[i]}{side}.jpg"
+            row = {"path": str(path.relative_to(root)), "image_id": path.stem, "patient": str(numbers[i])}
+            tasks.append((seed, 2 * i + n, truth, str(path), row | {"part": part_of[i]}))
+    return pd.DataFrame(run(draw_knee, tasks))
+
+
+def draw_knee(task: tuple) -> dict:
+    """Draw one knee and write its file; `task`: (seed, index, Knee, path, row). Returns the row with the truth."""
+    seed, index, truth, path, row = task
+    pixels = knee.render(truth, np.random.default_rng([seed, 2, index]))
+    Image.fromarray(pixels).save(path, "JPEG", quality=88)
+    return row | truth.record()
+
+
+def key(seed: int = 0) -> str:
+    """Name of a generated folder: the seed and a hash of the generator's source text."""
+    source = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        source.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return f"{seed}-{source.hexdigest()[:12]}"
+
+
+def ensure(seed: int = 0) -> Path:
+    """Folder of the phantom at its default size, generated if absent; safe for processes that ask at once."""
+    out = paths.project() / "data" / "phantom" / key(seed)
+    if out.is_dir():
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_name(f"{out.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.is_dir():  # another process may have made it while this one waited
+            write(out, seed)
+    return out

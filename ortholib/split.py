@@ -1,0 +1,96 @@
+"""Splits: which image trains, which validates, which tests. A split is data: it has a name, a seed and a hash.
+
+No split cuts a group (patient or duplicate group) unless it was asked for as `official` or `random`; then
+the number of groups it cuts is kept, for the captions.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ortholib.datasets.base import ImageSet
+from ortholib.errors import OrthoError, UsageError
+
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+FRACTIONS = {0.125: 0.125, 0.25: 0.125, 0.5: 0.25, 1.0: 0.5}  # label fraction -> share of groups that it adds
+LARGE = 1000  # longest side in pixels from which a radiograph counts as full-size
+
+
+@dataclass(frozen=True)
+class Split:
+    """images: frame `image_id, group, part, fraction`; fraction = the smallest label fraction that holds a
+    training image (0.125, 0.25, 0.5, 1; nested by group), 1 elsewhere. excluded: images of label-conflicting groups.
+    """
+
+    dataset: str
+    name: str
+    seed: int
+    images: pd.DataFrame
+    cut_groups: int
+    excluded: int
+
+    @property
+    def hash(self) -> str:
+        """sha256 over what the split says, 16 hexadecimal digits."""
+        text = self.images.sort_values("image_id")[["image_id", "part", "fraction"]].to_csv(index=False)
+        return hashlib.sha256(f"{self.dataset} {self.name} {self.seed}\n{text}".encode()).hexdigest()[:16]
+
+
+def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
+    """Split the readable, labelled images of a set.
+
+    name: `official` (the parts the release ships), `clean` (70/10/20 by group, stratified by label, body
+    part and size class; groups whose members carry opposite labels are left out) or `random` (the same
+    shares and strata by image, as most papers do, ignoring groups).
+    Raises UsageError for another name, OrthoError where a set has no official parts or a part stays empty.
+    """
+    images = image_set.usable.assign(y=lambda f: f["image_id"].map(image_set.label(label)))
+    images = images[images["y"].notna()]
+    excluded = 0
+    if name == "official":
+        images = images[images["official_part"] != ""].assign(part=lambda f: f["official_part"])
+    elif name == "clean":
+        conflicting = images.groupby("group")["y"].transform("nunique") > 1
+        excluded, images = int(conflicting.sum()), images[~conflicting]
+        images = images.assign(part=_dealt(images, images["group"], SHARES, seed))
+    elif name == "random":
+        images = images.assign(part=_dealt(images, images["image_id"], SHARES, seed))
+    else:
+        raise UsageError(f"'{name}' is no split; known: official, clean, random.")
+    missing = [part for part in SHARES if not (images["part"] == part).any()]
+    if missing:
+        raise OrthoError(
+            f"{image_set.root}: the {name} split of {image_set.name} has no {', '.join(missing)} image with label "
+            f"'{label}' ({len(images)} images in all). Check the set with `ortholib data check {image_set.name}`."
+        )
+    train = images[images["part"] == "train"]
+    levels = pd.Series(_dealt(train, train["group"], FRACTIONS, seed), index=train.index)
+    images = images.assign(fraction=levels.reindex(images.index).fillna(1.0).astype(float))
+    cut = int((images.groupby("group")["part"].nunique() > 1).sum())
+    if cut and name == "clean":
+        raise AssertionError(f"the clean split cuts {cut} groups")
+    frame = images[["image_id", "group", "part", "fraction"]].sort_values("image_id", ignore_index=True)
+    return Split(image_set.name, name, seed, frame, cut, excluded)
+
+
+def _dealt(images: pd.DataFrame, unit: pd.Series, shares: dict, seed: int) -> np.ndarray:
+    """Deal whole units to the keys of `shares`, stratum by stratum, in seeded random order.
+
+    Each unit goes to the share that lags most behind its due, and the lag is carried from stratum to
+    stratum: every share is met within one unit overall, and nearly so inside each stratum.
+    """
+    size = np.where(images[["width", "height"]].max(axis=1) >= LARGE, "large", "small")
+    rows = pd.DataFrame({"unit": unit.to_numpy(), "y": images["y"].to_numpy(), "body": images["body_part"].to_numpy()})
+    units = rows.assign(size=size).groupby("unit").agg(n=("y", "size"), y=("y", "max"), b=("body", "min"), s=("size", "min"))
+    units = units.sample(frac=1, random_state=np.random.default_rng([seed, 20260101]))
+    units = units.sort_values(["y", "b", "s"], kind="stable")
+    names, due = list(shares), np.array(list(shares.values()))
+    lag, dealt = np.zeros(len(names)), []
+    for n in units["n"]:
+        lag += due * n
+        chosen = int(lag.argmax())
+        lag[chosen] -= n
+        dealt.append(names[chosen])
+    return pd.Series(dealt, index=units.index).loc[unit].to_numpy()

@@ -1,0 +1,166 @@
+"""The table of `evaluate`: its values, seeds under shared draws, a reason for each missing number, refused input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from ortholib.errors import OrthoError, UsageError
+from ortholib.evaluation import evaluate
+
+N = 300
+
+
+def scored(n_scores: int = 12, n: int = N, seed: int = 0):
+    """Labels and scores on a grid of n_scores values: most pairs of rows are tied at 12."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.3).astype(int)
+    return y, np.round(np.clip(rng.normal(0.4 + 0.2 * y, 0.2), 0, 1) * n_scores) / n_scores
+
+
+def graded(k: int = 4, n: int = N, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, k, n)
+    logits = rng.normal(size=(n, k)) - np.abs(np.arange(k) - y[:, None])
+    return y, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+def frame(y, proba, seed=None, per_group: int = 2) -> pd.DataFrame:
+    units = np.arange(len(y))
+    table = pd.DataFrame({"unit_id": [f"u{i:04d}" for i in units], "group": units // per_group, "y_true": y})
+    for c, score in enumerate(np.asarray(proba).T):
+        table[f"score_{c}"] = score
+    return table if seed is None else table.assign(seed=seed)
+
+
+def two(score) -> np.ndarray:
+    return np.column_stack([1 - score, score])
+
+
+def row(table, metric):
+    return table.set_index("metric").loc[metric]
+
+
+def test_evaluate_two_classes():
+    y, score = scored()
+    table = evaluate(frame(y, two(score)), draws=200, threshold=0.5)
+    assert list(table.columns) == [
+        *("metric", "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"),
+        *("seeds", "seed_sd", "threshold"),
+    ]
+    names = "roc_auc average_precision sensitivity specificity accuracy f1 brier ece"
+    assert list(table["metric"]) == names.split()
+    assert row(table, "roc_auc")["value"] == pytest.approx(sk.roc_auc_score(y, score))
+    assert row(table, "sensitivity")["value"] == pytest.approx(sk.recall_score(y, score >= 0.5))
+    sure = table[table["metric"] != "ece"]
+    assert ((sure["low"] < sure["value"]) & (sure["value"] < sure["high"]) & (sure["reason"] == "")).all()
+    assert (table["n"] == N).all() and (table["n_groups"] == N // 2).all() and (table["draws"] == 200).all()
+    assert row(table, "f1")["threshold"] == 0.5 and np.isnan(row(table, "brier")["threshold"])
+    shuffled = evaluate(frame(y, two(score)).sample(frac=1, random_state=0), draws=200, threshold=0.5)
+    pd.testing.assert_frame_equal(table, shuffled)
+
+
+def test_evaluate_grades():
+    y, proba = graded()
+    table = evaluate(frame(y, proba), draws=100)
+    rounded = np.floor(proba @ np.arange(4) + 0.5)
+    expected = {
+        "accuracy": sk.accuracy_score(y, proba.argmax(1)),
+        "kappa_quadratic": sk.cohen_kappa_score(y, proba.argmax(1), weights="quadratic"),
+        "kappa_linear_expectation": sk.cohen_kappa_score(y, rounded, weights="linear"),
+        "balanced_accuracy_expectation": sk.balanced_accuracy_score(y, rounded),
+        "mae": np.abs(y - proba.argmax(1)).mean(),
+        "mae_expectation": np.abs(y - proba @ np.arange(4)).mean(),
+        "recall_3": np.mean(proba.argmax(1)[y == 3] == 3),
+        "auc_ovr_macro": sk.roc_auc_score(y, proba, multi_class="ovr"),
+    }
+    for name, value in expected.items():
+        assert row(table, name)["value"] == pytest.approx(value), name
+    assert len(table) == 10 + 2 + 4 + 4 + 1 + 2
+    few = evaluate(frame(y, proba), draws=100, names=["mae", "auc_ovr_1"])
+    pd.testing.assert_frame_equal(few, table.set_index("metric").loc[["mae", "auc_ovr_1"]].reset_index())
+
+
+def test_seeds_are_averaged_under_shared_draws():
+    y, _ = scored()
+    probas = [two(scored(50, seed=s)[1]) for s in (0, 5, 9)]
+    alone = [evaluate(frame(y, proba), draws=50, threshold=0.4) for proba in probas]
+    shuffled = [frame(y, p, seed=s).sample(frac=1, random_state=s) for s, p in enumerate(probas)]
+    table = evaluate(pd.concat(shuffled), draws=50, threshold={0: 0.4, 1: 0.4, 2: 0.4})
+    values = np.array([t["value"] for t in alone])
+    np.testing.assert_allclose(table["value"], values.mean(0))
+    np.testing.assert_allclose(table["seed_sd"], values.std(0, ddof=1))
+    assert (table["seeds"] == 3).all() and (table["n"] == N).all()
+    same = pd.concat([frame(y, probas[0], seed=s) for s in range(3)])
+    pd.testing.assert_frame_equal(
+        evaluate(same, draws=50, threshold=0.4).drop(columns=["seeds", "seed_sd"]),
+        alone[0].drop(columns=["seeds", "seed_sd"]),
+    )
+
+
+def test_every_missing_number_has_its_reason():
+    y, score = scored(n=40)
+    grades, proba = graded(n=40)
+    tables = {
+        "one class": evaluate(frame(np.zeros(40, int), two(score)), draws=50, threshold=0.5),
+        "one group": evaluate(frame(y, two(score), per_group=40), draws=50, threshold=0.5),
+        "empty": evaluate(frame(y, two(score)).iloc[:0], draws=50, threshold=0.5),
+        "rare": evaluate(frame(np.arange(40) < 1, two(score)), draws=50, threshold=0.5),
+        "no threshold": evaluate(frame(y, two(score)), draws=50),
+        "absent grade": evaluate(frame(np.minimum(grades, 2), proba), draws=50),
+        "empty grades": evaluate(frame(grades, proba).iloc[:0], draws=50),
+        "one grade": evaluate(frame(np.ones(40, int), np.eye(4)[np.ones(40, int)]), draws=50),
+    }
+    for name, table in tables.items():
+        missing = table[["value", "low", "high"]].isna().any(axis=1)
+        assert missing.any(), name
+        assert (table.loc[missing, "reason"] != "").all(), (name, table[missing])
+    said = row(tables["one class"], "roc_auc")["reason"]
+    assert said == "undefined: needs units of both classes; there are 40 of class 0, 0 of class 1"
+    assert row(tables["one class"], "specificity")["value"] > 0
+    assert row(tables["one group"], "roc_auc")["value"] == pytest.approx(sk.roc_auc_score(y, score))
+    assert row(tables["one group"], "roc_auc")["reason"] == "no interval: all units are of one group"
+    assert (tables["empty"]["reason"] == "no units").all()
+    rare = row(tables["rare"], "roc_auc")
+    assert np.isfinite(rare["value"]) and f"{rare['n_undefined_draws']} of 50 draws" in rare["reason"]
+    assert "choose it on validation" in row(tables["no threshold"], "f1")["reason"]
+    assert "0 of class 3" in row(tables["absent grade"], "recall_3")["reason"]
+    assert "chance agrees fully" in row(tables["one grade"], "kappa_quadratic")["reason"]
+
+
+def test_equal_scores_are_one_half_and_say_so():
+    y, _ = scored()
+    table = evaluate(frame(y, two(np.full(N, 0.3))), draws=50, threshold=0.5)
+    assert list(row(table, "roc_auc")[["value", "low", "high"]]) == [0.5] * 3
+    assert row(table, "average_precision")["value"] == pytest.approx(y.mean())
+    assert "all scores are equal" in row(table, "roc_auc")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.assign(score_1=t["score_1"].where(t.index != 7)), "score_1 is missing: 1 of 300 rows.* u0007"),
+        (lambda t: t.assign(group=t["group"].where(t.index != 3)), "group is missing.* u0003"),
+        (lambda t: t.assign(y_true=t["y_true"].where(t.index != 3, 2)), "y_true is not in 0..1.* u0003"),
+        (lambda t: t.assign(score_1=t["score_1"] * 30 - 5), "no probabilities.* u0000"),
+        (lambda t: pd.concat([t, t.iloc[[4]]]), "repeated unit_id.* u0004"),
+        (lambda t: t.drop(columns="group"), "lack the columns .'group'"),
+        (lambda t: t.assign(arm=["a", "b"] * 150), "several arm"),
+        (lambda t: pd.concat([t.assign(seed=0), t[1:].assign(seed=1)]), "different units .1 in one only, such as u000"),
+        (lambda t: pd.concat([t.assign(seed=0), t.assign(seed=1, y_true=0)]), "y_true in seed 1 is not that in seed 0"),
+    ],
+)
+def test_predictions_that_cannot_be_meant_are_errors(spoil, message):
+    y, score = scored()
+    with pytest.raises(OrthoError, match=message):
+        evaluate(spoil(frame(y, two(score))), draws=10, threshold=0.5)
+
+
+def test_wrong_usage_is_named():
+    y, score = scored()
+    with pytest.raises(UsageError, match=r"no metric \['kappa'\]"):
+        evaluate(frame(y, two(score)), draws=10, names=["kappa"])
+    with pytest.raises(UsageError, match="no threshold for seed 1"):
+        evaluate(frame(y, two(score), seed=1), draws=10, threshold={0: 0.5})
+    with pytest.raises(UsageError, match="for 4 classes"):
+        evaluate(frame(*graded()), draws=10, threshold=0.5)
