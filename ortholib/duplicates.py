@@ -17,7 +17,6 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-
 from ortholib import imagefile, paths, progress
 from ortholib.datasets.base import ImageSet
 

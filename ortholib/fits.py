@@ -58,7 +58,7 @@ def settings(spec: dict) -> finetune.Finetune:
         if wanted is float and type(value) is int:
             spec[name] = float(value)
         elif type(value) is not wanted:
-            raise UsageError(f"{kind} setting {name} = {value!r}: expected {wanted.__name__}, got {type(value).__name__}.")
+            raise UsageError(f"{kind} setting {name} = {value!r} is no {wanted.__name__}.")
     missing = [name for name, field in known.items() if name not in spec and field.default is MISSING]
     if missing:
         raise UsageError(f"a {kind} fit needs {', '.join(missing)}.")

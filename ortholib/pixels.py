@@ -11,6 +11,7 @@ import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> N
             out.truncate(done * square_bytes)
             out.seek(done * square_bytes)
             todo = iter(ids[done:])
-            window = deque(pool.submit(_one, files[i], size) for _, i in zip(range(4 * os.cpu_count()), todo))
+            window = deque(pool.submit(_one, files[i], size) for i in islice(todo, 4 * os.cpu_count()))
             for _ in progress.bar(range(done, len(ids)), initial=done, total=len(ids), desc="packing", unit="image"):
                 canvas, box, problem = window.popleft().result()
                 if (following := next(todo, None)) is not None:

@@ -82,10 +82,10 @@ def _dealt(images: pd.DataFrame, unit: pd.Series, shares: dict, seed: int) -> np
     stratum: every share is met within one unit overall, and nearly so inside each stratum.
     """
     size = np.where(images[["width", "height"]].max(axis=1) >= LARGE, "large", "small")
-    rows = pd.DataFrame({"unit": unit.to_numpy(), "y": images["y"].to_numpy(), "body": images["body_part"].to_numpy()})
-    units = rows.assign(size=size).groupby("unit").agg(n=("y", "size"), y=("y", "max"), b=("body", "min"), s=("size", "min"))
+    rows = images.assign(unit=unit, size=size).groupby("unit")
+    units = rows.agg({"y": "max", "body_part": "min", "size": "min"}).assign(n=rows.size())
     units = units.sample(frac=1, random_state=np.random.default_rng([seed, 20260101]))
-    units = units.sort_values(["y", "b", "s"], kind="stable")
+    units = units.sort_values(["y", "body_part", "size"], kind="stable")
     names, due = list(shares), np.array(list(shares.values()))
     lag, dealt = np.zeros(len(names)), []
     for n in units["n"]:

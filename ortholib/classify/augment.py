@@ -6,6 +6,7 @@ Every image draws its own rotation, scale, shift, flip, brightness and contrast 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -32,10 +33,15 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
     return batch.unsqueeze(1).float().div_(255 * STD).sub_(MEAN / STD)
 
 
+def random_draws(seed: int, step: int, n: int) -> np.ndarray:
+    """(7, n) float32 uniform in -1..1. numpy's generator: torch's on the CPU drops all but 32 bits of a seed."""
+    return np.random.default_rng([seed, step]).uniform(-1, 1, (7, n)).astype(np.float32)
+
+
 def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int) -> torch.Tensor:
     """uint8 (B, S, S) -> normalised float32 (B, 1, S, S), each image changed by its own random draw."""
-    generator = torch.Generator().manual_seed((seed << 32) + step)
-    angle, zoom, dx, dy, bright, gain, flip = (torch.rand(7, len(batch), generator=generator) * 2 - 1).to(batch.device)
+    draws = torch.from_numpy(random_draws(seed, step, len(batch))).to(batch.device)
+    angle, zoom, dx, dy, bright, gain, flip = draws
     angle = torch.deg2rad(angle * ranges.rotation)
     zoom = 1 + zoom * ranges.scale
     mirror = torch.where((flip + 1) / 2 < ranges.flip, -1.0, 1.0)

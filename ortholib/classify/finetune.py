@@ -163,7 +163,9 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
         seconds = time.perf_counter() - started
         train_loss = float(losses) / steps_per_epoch
         if not math.isfinite(train_loss):
-            raise OrthoError(f"the loss is {train_loss} in epoch {epoch + 1}; lower learning_rate {settings.learning_rate}.")
+            raise OrthoError(
+                f"the loss is {train_loss} in epoch {epoch + 1}; lower learning_rate {settings.learning_rate}."
+            )
         validation = np.flatnonzero(data.part == "val")
         probability = predict(average.module, batches, validation, dtype)
         metric = selection_metric(data.y[validation], probability, data.kind)
@@ -282,10 +284,10 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
     threshold = None
     if data.kind == "binary":
         threshold = metrics.youden_threshold(frame.loc[validation, "y_true"], frame.loc[validation, "score_1"])
-    (folder / "checkpoint.pt").unlink()
     speed = float(history["images_per_s"].median())
     tflops = speed * 3 * _forward_flops(model, data.pixels.shape[1:], batches.device) / 1e12
     peak = devices.peak_tflops(batches.device)
+    (folder / "checkpoint.pt").unlink()
     return {
         "steps": len(history) * (int((data.part == "train").sum()) // settings.batch),
         "epochs": len(history),

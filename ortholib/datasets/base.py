@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-
 from ortholib import progress
 from ortholib.errors import OrthoError
 from ortholib.imagefile import inspect

@@ -144,7 +144,7 @@ def _copy(images: Path, row: dict, source: dict) -> dict:
             if row["defect"].startswith("enlarged"):
                 scale = 1.5
                 image = image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.BICUBIC)
-            new.write_bytes(encode(image, quality=60))
+            new.write_bytes(encode(image, quality=70))
     polygons = [polygon * scale for polygon in source["polygons"]] if row["fractured"] else []
     size = {"width": int(source["width"] * scale), "height": int(source["height"] * scale)}
     count = {"fracture_count": len(polygons), "bytes": new.stat().st_size}

@@ -120,5 +120,6 @@ def detect(
     if equalise:
         image = image - equalise * ndimage.gaussian_filter(image, 0.12 * image.shape[1], truncate=2)
     low, high = np.percentile(image, (0.5, 99.7))
+    low += 0.03 * (high - low)  # the noise of bare air is clipped to black, as the display window of a film does
     image = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** gamma
     return np.rint(image * 255).astype(np.uint8)

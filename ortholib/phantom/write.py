@@ -145,5 +145,7 @@ def ensure(seed: int = 0) -> Path:
     with out.with_name(f"{out.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.is_dir():  # another process may have made it while this one waited
+            for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; nobody else writes under the lock
+                shutil.rmtree(stale)
             write(out, seed)
     return out
