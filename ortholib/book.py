@@ -4,6 +4,7 @@ A chapter's page shows its promoted run (`paper` before `real`); without one the
 The appendix always has the phantom page. Everything under `book/_chapters/` is made here and ignored by git.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -272,6 +273,18 @@ def stage() -> list[Path]:
     for name, text in texts.items():
         (folder / name).write_text(text)
     return [folder / name for name in texts]
+
+
+def source_key() -> str:
+    """Hash of what the pages are made of apart from local runs: prose, configuration, promoted results, this module."""
+    root = paths.project()
+    made = (root / "book" / "_build", root / "book" / "_chapters")
+    files = [f for folder in ("book", "results") for f in sorted((root / folder).rglob("*")) if f.is_file()]
+    files = [f for f in files if not any(f.is_relative_to(folder) for folder in made) and "__pycache__" not in f.parts]
+    digest = hashlib.sha256()
+    for file in [*files, Path(__file__)]:
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def build() -> Path:

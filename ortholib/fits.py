@@ -10,15 +10,17 @@ import resource
 import shutil
 import time
 from dataclasses import MISSING, asdict, dataclass, fields
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
 from ortholib import locks, paths, provenance, tasks
-from ortholib.classify import finetune
+from ortholib.classify.settings import Finetune
 from ortholib.errors import OrthoError, UsageError
 
-KINDS = {"finetune": (finetune.Finetune, finetune.train)}
+# kind -> its settings, and the module whose `train(data, settings, folder)` makes it (imported when needed: it is slow)
+KINDS = {"finetune": (Finetune, "ortholib.classify.finetune")}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Fit:
         return pd.read_parquet(self.folder / "predictions.parquet")
 
 
-def settings(spec: dict) -> finetune.Finetune:
+def settings(spec: dict) -> Finetune:
     """Settings from a mapping with `kind` and that kind's fields.
 
     Raises UsageError naming an unknown kind, an unknown or missing field, or a value of the wrong type.
@@ -65,24 +67,24 @@ def settings(spec: dict) -> finetune.Finetune:
     return shape(**spec)
 
 
-def ensure(asked: finetune.Finetune, edition: str) -> Fit:
+def ensure(asked: Finetune, edition: str) -> Fit:
     """The stored fit of these settings, made now where it is missing.
 
     While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with the log's end.
     """
-    kind, train = next((name, make) for name, (shape, make) in KINDS.items() if shape is type(asked))
+    kind, module = next((name, module) for name, (shape, module) in KINDS.items() if shape is type(asked))
     data = tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
     weights = Path(asked.initial)
     initial = {"source": asked.initial, "sha256": None}
     if weights.is_file():
         initial["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    code = provenance.code_hash(provenance.modules_used(f"import {train.__module__}"))
+    code = provenance.code_hash(provenance.modules_used(f"import {module}"))
     identity = {"kind": kind, "settings": asdict(asked), "data": data.identity, "initial": initial, "code": code}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = paths.runs() / edition / "fits" / key
     with locks.held(folder):
         if not (folder / "run.json").is_file():
-            _make(train, data, asked, folder, {"key": key, "edition": edition, **identity})
+            _make(import_module(module).train, data, asked, folder, {"key": key, "edition": edition, **identity})
     return Fit(key, folder, json.loads((folder / "run.json").read_text()))
 
 

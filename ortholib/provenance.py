@@ -10,10 +10,10 @@ import tokenize
 from importlib.metadata import version
 from pathlib import Path
 
-from ortholib import device, paths
+from ortholib import paths
 
 PACKAGE = Path(__file__).parent
-PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "pillow")
+PACKAGES = ("ortholib", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "pillow")
 
 
 def modules_used(source: str) -> set[Path]:
@@ -38,6 +38,8 @@ def code_hash(files: set[Path]) -> str:
 
 def record() -> dict:
     """commit (git, or `$ORTHOLIB_COMMIT`), dirty flag, versions and hardware, for `run.json`."""
+    from ortholib import device  # torch, which takes seconds to import
+
     return {
         "commit": os.environ.get("ORTHOLIB_COMMIT") or _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),

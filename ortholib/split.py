@@ -75,6 +75,37 @@ def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     return Split(image_set.name, name, seed, frame, cut, excluded)
 
 
+def flow(image_set: ImageSet, made: Split, label: str) -> list[dict]:
+    """The way from the files of a set to the parts of a split, in the form `figures.flow` draws."""
+    usable = image_set.usable
+    y = made.images["image_id"].map(image_set.label(label))
+    bad = image_set.images.loc[~image_set.images["readable"], "reason"].value_counts()
+    left = len(usable) - len(made.images) - made.excluded
+    parts = made.images.assign(y=y).groupby("part").agg(n=("y", "size"), groups=("group", "nunique"), y=("y", "sum"))
+    excluded = [("copies with opposite labels", made.excluded), ("no label or no part", left)]
+    return [
+        {
+            "label": f"Files of {image_set.name}",
+            "n": len(image_set.images),
+            "groups": None,
+            "excluded": [(reason, int(n)) for reason, n in bad.items()],
+        },
+        {
+            "label": "Readable",
+            "n": len(usable),
+            "groups": usable["group"].nunique(),
+            "excluded": [(reason, n) for reason, n in excluded if n],
+        },
+        {
+            "label": f"{made.name.capitalize()} split",
+            "n": len(made.images),
+            "groups": made.images["group"].nunique(),
+            "excluded": [],
+            "parts": [(part, *(int(v) for v in parts.loc[part, ["n", "groups", "y"]])) for part in SHARES],
+        },
+    ]
+
+
 def _dealt(images: pd.DataFrame, unit: pd.Series, shares: dict, seed: int) -> np.ndarray:
     """Deal whole units to the keys of `shares`, stratum by stratum, in seeded random order.
 

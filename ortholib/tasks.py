@@ -70,3 +70,12 @@ def pack(image_set: datasets.ImageSet, size: int) -> pixels.PixelStore:
     """The pixel store of a set's readable images, under `runs/stores`."""
     files = {row.image_id: image_set.root / row.path for row in image_set.usable.itertuples()}
     return pixels.pack(files, image_set.name, size, paths.runs() / "stores")
+
+
+def boxes_in_store(image_set: datasets.ImageSet, image_id: str, size: int) -> np.ndarray:
+    """Boxes (k, 4) of one image, x0 y0 x1 y1, in the pixels of its letterboxed square."""
+    image = image_set.images.set_index("image_id").loc[image_id]
+    x, y, _, _ = pixels.letterbox(image["width"], image["height"], size)
+    scale = size / max(image["width"], image["height"])
+    corners = image_set.boxes.loc[image_set.boxes["image_id"] == image_id, ["x0", "y0", "x1", "y1"]].to_numpy(float)
+    return corners * scale + np.array([x, y, x, y])

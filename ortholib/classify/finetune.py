@@ -6,7 +6,6 @@ images depends on (seed, epoch) only, their augmentation on (seed, step) only.
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,42 +20,8 @@ from ortholib import device as devices
 from ortholib import metrics, progress
 from ortholib.classify.augment import Augmentation, augment, normalise
 from ortholib.classify.labelled import Labelled
+from ortholib.classify.settings import Finetune
 from ortholib.errors import OrthoError, UsageError
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """Settings of one training.
-
-    initial: `random`, or the path of a safetensors file with the backbone's weights in timm's names.
-    class_weights: `none` or `balanced` (inverse frequency in the training part).
-    fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
-    patience: epochs without a better validation metric after which training stops.
-    ema: decay per step of the averaged weights, which are the ones evaluated and kept.
-    """
-
-    dataset: str
-    task: str
-    split: str
-    size: int
-    epochs: int
-    backbone: str = "resnet18"
-    initial: str = "random"
-    seed: int = 0
-    fraction: float = 1.0
-    batch: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    patience: int = 10
-    ema: float = 0.99
-    rotation: float = 10.0
-    scale: float = 0.1
-    shift: float = 0.05
-    contrast: float = 0.2
-    flip: float = 0.0
 
 
 def build(settings: Finetune, classes: int) -> torch.nn.Module:
@@ -133,7 +98,9 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     weight = _class_weights(data, settings).to(device)
     ranges = Augmentation(settings.rotation, settings.scale, settings.shift, settings.contrast, settings.flip)
     batches = Batches(data, device)

@@ -1,5 +1,6 @@
 """The data sets of the study: what they are, where they lie, and how they are read."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ __all__ = ["SETS", "ImageSet", "SetCard", "load", "locate"]
 class SetCard:
     """A data set that the study knows.
 
-    patients: whether the release says which images belong to one patient. folders: the names its folder
-    goes by under the data root.
+    patients: whether the release says which images belong to one patient. label: the main one.
+    folders: the names its folder goes by under the data root.
     """
 
     name: str
@@ -25,6 +26,7 @@ class SetCard:
     licence: str
     registration: bool
     patients: bool
+    label: str
     where: str
     folders: tuple[str, ...]
     read: Callable[[Path], ImageSet]
@@ -39,6 +41,7 @@ SETS = {
             "CC BY 4.0",
             False,
             False,
+            "fractured",
             "doi 10.6084/m9.figshare.22363012",
             ("FracAtlas", "fracatlas"),
             fracatlas.read,
@@ -49,6 +52,7 @@ SETS = {
             "CC BY 4.0",
             False,
             True,
+            "kl",
             "doi 10.17632/56rmx5bjcr.1",
             ("kneeKL224", "KneeXrayData/ClsKLData/kneeKL224", "kneekl", "archive"),
             kneekl.read,
@@ -91,6 +95,30 @@ def load(name: str, edition: str = "real", root: str | Path | None = None) -> Im
     card = _card(name)
     image_set = card.read(locate(name, edition, root))
     return image_set if card.patients else duplicates.grouped(image_set)[0]
+
+
+def summary(image_set: ImageSet) -> dict:
+    """One row of an overview: what a set holds."""
+    images = image_set.images
+    values = image_set.label(_card(image_set.name).label)
+    return {
+        "set": image_set.name,
+        "release": image_set.version,
+        "images": len(images),
+        "readable": int(images["readable"].sum()),
+        "groups": int(images["group"].nunique()),
+        "label": _card(image_set.name).label,
+        "values": ", ".join(f"{k:.0f}: {n:,}" for k, n in values.value_counts().sort_index().items()),
+        "boxes": len(image_set.boxes),
+    }
+
+
+def fingerprint(name: str, edition: str = "real", root: str | Path | None = None) -> str:
+    """Hash of a set's file names, sizes and times: changes when the data on disk do, without reading them."""
+    folder = locate(name, edition, root)
+    files = sorted((str(f.relative_to(folder)), f.stat()) for f in folder.rglob("*") if f.is_file())
+    state = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
 def _card(name: str) -> SetCard:

@@ -1,6 +1,5 @@
 """Write the phantom data sets in the folder layouts of the real ones, with their truth beside them."""
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -14,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
-from ortholib import paths
+from ortholib import locks, paths, progress
 from ortholib.errors import UsageError
 from ortholib.phantom import knee
 from ortholib.phantom.fracatlas import write_fracatlas
@@ -62,7 +60,7 @@ def _write(out: Path, seed: int, knees: int, bones: int) -> dict:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
         ProcessPoolExecutor(workers, mp_context=context) as pool,
-        tqdm(total=knees + bones, desc="phantom", unit="img", mininterval=1, file=sys.stderr) as bar,
+        progress.bar(total=knees + bones, desc="phantom", unit="image") as bar,
     ):
 
         def run(function: Callable, tasks: list) -> list:
@@ -141,9 +139,7 @@ def ensure(seed: int = 0) -> Path:
     out = paths.project() / "data" / "phantom" / key(seed)
     if out.is_dir():
         return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.with_name(f"{out.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(out):
         if not out.is_dir():  # another process may have made it while this one waited
             for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; nobody else writes under the lock
                 shutil.rmtree(stale)

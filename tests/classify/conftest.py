@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ortholib.classify.finetune import Finetune
 from ortholib.classify.labelled import Labelled
+from ortholib.classify.settings import Finetune
 
 
 @pytest.fixture

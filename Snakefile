@@ -1,0 +1,95 @@
+# The study as a graph: phantom data -> fits -> chapters -> book.
+#   snakemake --cores 2 --config edition=phantom
+# A job runs again when the hash in its `params` changes (notebook, parameters, modules, data), not when a
+# file's time does: call with `--rerun-triggers params`.
+import json
+
+from ortholib import book, datasets, phantom, plans, provenance, runs
+from ortholib.paths import project
+from ortholib.phantom.write import key as phantom_key
+
+EDITION = config.get("edition", "phantom")
+EDITIONS = sorted({"phantom", EDITION})  # the book shows the phantom beside every other edition
+PHANTOM = f"data/phantom/{phantom_key(0)}/PHANTOM.txt"
+
+
+def data_key(chapter, edition):
+    """What the chapter's sets hold on disk; the generated ones follow from their key."""
+    if edition == "phantom":
+        return phantom_key(0)
+    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0]]
+
+
+def planned(chapter, edition):
+    return plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition))
+
+
+def fit_key(chapter, edition, number):
+    fits_code = provenance.code_hash(provenance.modules_used("import ortholib.fits"))
+    return [str(planned(chapter, edition)[int(number)]), fits_code, data_key(chapter, edition)]
+
+
+def generated(edition):
+    return PHANTOM if edition == "phantom" else []
+
+
+def fits_of(wildcards):
+    numbers = range(len(planned(wildcards.chapter, wildcards.edition)))
+    return [f"runs/{wildcards.edition}/planned/{wildcards.chapter}-{n}.json" for n in numbers]
+
+
+rule all:
+    input:
+        "book/_build/html/index.html",
+
+
+rule phantom:
+    output:
+        PHANTOM,
+    shell:
+        # the folder is made whole or not at all, so the empty one made for the output must go
+        "rmdir $(dirname {output}) && python -c 'from ortholib import phantom; phantom.ensure()'"
+
+
+rule fit:
+    input:
+        lambda wildcards: generated(wildcards.edition),
+    output:
+        "runs/{edition}/planned/{chapter}-{number}.json",
+    params:
+        key=lambda wildcards: fit_key(wildcards.chapter, wildcards.edition, wildcards.number),
+    log:
+        "runs/{edition}/planned/{chapter}-{number}.log",
+    threads: workflow.cores
+    shell:
+        "ortholib fit {wildcards.chapter}:{wildcards.number} --edition {wildcards.edition} --json"
+        " > {output} 2> >(tee {log} >&2)"
+
+
+rule chapter:
+    input:
+        lambda wildcards: generated(wildcards.edition),
+        fits_of,
+    output:
+        "runs/{edition}/{chapter}/run.json",
+        "runs/{edition}/{chapter}/notebook.ipynb",
+    params:
+        key=lambda wildcards: [
+            runs.chapter_key(wildcards.chapter, wildcards.edition),
+            data_key(wildcards.chapter, wildcards.edition),
+        ],
+    wildcard_constraints:
+        chapter="|".join(plans.CHAPTERS),
+    shell:
+        "ortholib run {wildcards.chapter} --edition {wildcards.edition}"
+
+
+rule book:
+    input:
+        expand("runs/{edition}/{chapter}/run.json", edition=EDITIONS, chapter=plans.CHAPTERS),
+    output:
+        "book/_build/html/index.html",
+    params:
+        key=book.source_key(),
+    shell:
+        "python -m ortholib.book"

@@ -1,0 +1,38 @@
+"""Settings of a supervised training. Apart from the trainer, so that planning needs no torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Settings of one training.
+
+    initial: `random`, or the path of a safetensors file with the backbone's weights in timm's names.
+    class_weights: `none` or `balanced` (inverse frequency in the training part).
+    fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
+    patience: epochs without a better validation metric after which training stops.
+    ema: decay per step of the averaged weights, which are the ones evaluated and kept.
+    """
+
+    dataset: str
+    task: str
+    split: str
+    size: int
+    epochs: int
+    backbone: str = "resnet18"
+    initial: str = "random"
+    seed: int = 0
+    fraction: float = 1.0
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    patience: int = 10
+    ema: float = 0.99
+    rotation: float = 10.0
+    scale: float = 0.1
+    shift: float = 0.05
+    contrast: float = 0.2
+    flip: float = 0.0

@@ -1,0 +1,309 @@
+"""The command line. Every command prints for people, and with `--json` exactly one JSON object on standard output.
+
+Exit 0: done. 1: the data or the run is bad, and why. 2: wrong usage. 130: interrupted.
+"""
+
+import json
+import runpy
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from ortholib.errors import OrthoError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="AI on orthopaedic images, reproducibly.",
+)
+data = typer.Typer(no_args_is_help=True, help="Data sets: list, check, pack, and the generated phantom.")
+results = typer.Typer(no_args_is_help=False, help="What the runs found; `record` promotes a run into results/.")
+app.add_typer(data, name="data")
+app.add_typer(results, name="results")
+
+Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object")]
+Root = Annotated[Path | None, typer.Option(help="folder of the set (default: looked for under $ORTHOLIB_DATA)")]
+Edition = Annotated[str, typer.Option(help="phantom, real or paper")]
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, which typer would turn into a bare "Aborted!" with exit code 1."""
+
+
+def main() -> None:
+    """Entry point: errors become one line on standard error and the exit code of their kind."""
+
+    def interrupt(*_):
+        raise Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        app()
+    except OrthoError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error)}))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted:
+        print("interrupted: nothing is lost, run the same command again and it goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def show(payload: dict, as_json: bool, title: str = "") -> None:
+    """One JSON object, or the same facts as a table for people."""
+    if as_json:
+        print(json.dumps(payload, default=str))
+        return
+    grid = Table(title=title or None, show_header=False, box=None, title_justify="left")
+    for name, value in payload.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
+        elif isinstance(value, list):
+            value = "\n".join(map(str, value)) or "none"
+        grid.add_row(f"[bold]{name}[/bold]", str(value))
+    Console().print(grid)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has: Python, torch, GPU, compiler, memory, data, weights."""
+    import platform
+
+    import torch
+
+    from ortholib import datasets, device, paths
+
+    weights = paths.weights_root()
+    roots = {}
+    for name in datasets.SETS:
+        try:
+            roots[name] = str(datasets.locate(name))
+        except OrthoError:
+            roots[name] = "absent"
+    machine = device.describe()
+    payload = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "gpu": machine["gpu"],
+        "compiler": shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"),
+        "cpu": machine["cpu"],
+        "cores": machine["cores"],
+        "memory": f"{machine['memory_gib']} GiB",
+        "precision": machine["precision"],
+        "project": str(paths.project()),
+        "data_roots": roots,
+        "weights_root": str(weights),
+        "weights": sorted(p.name for p in weights.iterdir()) if weights.is_dir() else [],
+    }
+    show(payload, as_json)
+
+
+@data.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The sets that the study knows, and whether they are here."""
+    from ortholib import datasets
+
+    rows = []
+    for card in datasets.SETS.values():
+        try:
+            present = str(datasets.locate(card.name))
+        except OrthoError:
+            present = ""
+        rows.append(
+            {
+                "name": card.name,
+                "title": card.title,
+                "licence": card.licence,
+                "registration": card.registration,
+                "where": card.where,
+                "present": present,
+            }
+        )
+    if as_json:
+        show({"sets": rows}, True)
+    for row in rows if not as_json else []:
+        show(row, False)
+
+
+@data.command("phantom")
+def data_phantom(
+    out: Annotated[Path, typer.Option(help="folder to write; must be absent or empty")],
+    seed: Annotated[int, typer.Option(help="another seed gives other images")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Generate the phantom sets, in the folder layouts of the real ones."""
+    from ortholib import phantom
+
+    show(phantom.write(out, seed), as_json)
+
+
+@data.command("check")
+def data_check(name: str, root: Root = None, edition: Edition = "real", as_json: Json = False) -> None:
+    """Read a whole set: its release, what is readable and what is not, labels, boxes, groups, contradictions."""
+    from ortholib import datasets
+
+    image_set = datasets.load(name, edition, root)
+    images = image_set.images
+    bad = images[~images["readable"]]
+    payload = {
+        "name": name,
+        "version": image_set.version,
+        "root": str(image_set.root),
+        "images": len(images),
+        "readable": int(images["readable"].sum()),
+        "unreadable": len(bad),
+    }
+    label = datasets.SETS[name].label
+    values = image_set.label(label)
+    if set(values.unique()) <= {0, 1}:
+        payload |= {"label": label, "positives": int(values.sum()), "negatives": int((values == 0).sum())}
+    else:
+        counts = values.value_counts().sort_index()
+        payload |= {"label": label, "per_class": {int(k): int(n) for k, n in counts.items()}}
+    parts = images["official_part"].replace("", "none").value_counts()
+    by_group = images.assign(y=images["image_id"].map(values)).groupby("group")["y"].nunique()
+    payload |= {
+        "official_parts": {part: int(n) for part, n in parts.items()},
+        "boxes": len(image_set.boxes),
+        "groups": int(images["group"].nunique()),
+        # both knees of a patient may differ in grade; two copies of one image may not
+        "label_conflicts": 0 if datasets.SETS[name].patients else int((by_group > 1).sum()),
+        "reasons": {reason: int(n) for reason, n in bad["reason"].value_counts().items()},
+        "notes": image_set.notes,
+    }
+    if as_json:
+        payload["unreadable_files"] = dict(zip(bad["path"], bad["reason"], strict=True))
+    show(payload, as_json)
+
+
+@data.command("pack")
+def data_pack(
+    name: str,
+    size: Annotated[int, typer.Option(help="side of the squares in pixels")],
+    root: Root = None,
+    edition: Edition = "real",
+    as_json: Json = False,
+) -> None:
+    """Decode a set once into a pixel store (one channel, letterboxed); goes on where it was stopped."""
+    from ortholib import datasets, tasks
+
+    image_set = datasets.load(name, edition, root)
+    started = time.perf_counter()
+    store = tasks.pack(image_set, size)
+    seconds = time.perf_counter() - started
+    payload = {
+        "store": str(store.folder),
+        "N": len(store.image_ids),
+        "S": size,
+        "bytes": store.pixels.nbytes,
+        "images_per_s": round(len(store.image_ids) / seconds, 1),
+        "hash": store.hash,
+        "failed": store.failed,
+    }
+    show(payload, as_json)
+
+
+@app.command()
+def fit(
+    spec: Annotated[str, typer.Argument(help="a YAML file with `kind` and its settings, or CHAPTER:NUMBER")],
+    edition: Edition = "phantom",
+    as_json: Json = False,
+) -> None:
+    """Make a fit, or open the stored one. A killed fit goes on from its last checkpoint."""
+    from ortholib import fits, plans, runs
+
+    if Path(spec).is_file():
+        asked = fits.settings(yaml.safe_load(Path(spec).read_text()))
+    else:
+        chapter, _, number = spec.partition(":")
+        planned = plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
+        if not number.isdigit() or int(number) >= len(planned):
+            known = ", ".join(plans.CHAPTERS)
+            raise UsageError(f"'{spec}' is neither a file nor CHAPTER:NUMBER of a planned fit; chapters: {known}.")
+        asked = planned[int(number)]
+    if as_json:
+        sys.stdout = sys.stderr  # the trainer's lines are for people
+    made = fits.ensure(asked, edition)
+    sys.stdout = sys.__stdout__
+    wanted = ("kind", "steps", "images_per_s", "mfu", "best_epoch", "val_metric", "threshold", "wall_seconds")
+    metrics = {name: made.record[name] for name in wanted}
+    show({"key": made.key, "folder": str(made.folder), **metrics}, as_json)
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="chapter, such as 30-knee-oa")],
+    edition: Edition = "phantom",
+    setting: Annotated[list[str] | None, typer.Option("--set", help="name=value, overrides a parameter")] = None,
+    as_json: Json = False,
+) -> None:
+    """Execute a chapter with an edition's parameters; its log streams to standard error."""
+    from ortholib import runs
+
+    overrides = {}
+    for item in setting or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set {item}: expected name=value.")
+        overrides[name] = yaml.safe_load(value)
+    folder = runs.execute(notebook.removesuffix(".ipynb"), edition, overrides)
+    metrics = folder / "metrics.parquet"
+    show({"status": "done", "folder": str(folder), "metrics": str(metrics) if metrics.is_file() else None}, as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(name: Annotated[str, typer.Argument(help="pack, finetune or bootstrap")], as_json: Json = False) -> None:
+    """Measure a speed on this machine (see RECORDS.md for recorded ones)."""
+    from ortholib import paths
+
+    script = paths.project() / "bench" / f"{name}.py"
+    if not script.is_file():
+        known = sorted(p.stem for p in script.parent.glob("*.py"))
+        raise UsageError(f"there is no bench '{name}'; known: {', '.join(known)}.")
+    show(runpy.run_path(str(script))["run"](), as_json, title=f"bench {name}")
+
+
+@results.callback(invoke_without_command=True)
+def results_table(
+    context: typer.Context,
+    edition: Annotated[str | None, typer.Option(help="only this edition")] = None,
+    as_json: Json = False,
+) -> None:
+    """One row per edition, arm, data set and metric, with its interval."""
+    if context.invoked_subcommand:
+        return
+    from ortholib import results as module
+
+    table = module.table(edition)
+    if as_json:
+        print(json.dumps({"rows": json.loads(table.to_json(orient="records"))}))
+        return
+    grid = Table(*["edition", "arm", "dataset", "part", "metric", "value", "95 % interval", "n"], box=None)
+    for row in table.itertuples():
+        interval = f"{row.low:.3f} to {row.high:.3f}"
+        grid.add_row(row.edition, row.arm, row.dataset, row.part, row.metric, f"{row.value:.3f}", interval, str(row.n))
+    Console().print(grid if len(table) else "No results yet: `make study` makes the phantom's.")
+
+
+@results.command("record")
+def results_record(
+    folder: Annotated[Path, typer.Argument(help="a finished run, such as runs/real/30-knee-oa")], as_json: Json = False
+) -> None:
+    """Check a finished run and promote it into results/."""
+    from ortholib import results as module
+
+    show({"recorded": str(module.record(folder))}, as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Chapters: a notebook executed with checked parameters, kept whole with the record of what made it.
+
+A run is written to `runs/<edition>/<chapter>.partial` (log inside), renamed when whole, and kept as
+`<chapter>.failed` otherwise. Opened by hand in JupyterLab a notebook writes to `runs/lab/<chapter>`.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+import os
+import resource
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import yaml
+from IPython.display import HTML
+
+from ortholib import figures, paths, plans, provenance
+from ortholib.errors import OrthoError, UsageError
+
+EDITIONS = ("phantom", "real", "paper")
+SALT = "ortholib-open-1"  # public: ids of open sets are no secret, the hash only keeps them out of the repository
+
+
+@dataclass
+class Run:
+    """A chapter while it runs. folder: where its figures, tables and predictions go."""
+
+    notebook: str
+    edition: str
+    folder: Path
+
+    def figure(self, figure, name: str, alt: str, caption: str = "") -> HTML:
+        """Keep a figure as PNG and SVG with its alt text and caption, and show it."""
+        folder = self.folder / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps({"alt": alt, "caption": caption}, ensure_ascii=False))
+        return figures.show(figure, folder, name, alt, caption)
+
+    def save(self, **tables: pd.DataFrame) -> None:
+        """Keep frames as `<name>.parquet`: `predictions` and `metrics` are what `ortholib results` reads."""
+        for name, table in tables.items():
+            table.to_parquet(self.folder / f"{name}.parquet", index=False)
+
+    def note(self, **facts) -> None:
+        """Add facts to the run's record: `data` (what it ran on), `fits` (keys), `splits` (hashes)."""
+        path = self.folder / "facts.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(known | facts))
+
+
+def start(notebook: str, edition: str) -> Run:
+    """Called by every notebook after its parameters. In a batch run the folder is given by `ortholib run`."""
+    if edition not in EDITIONS:
+        raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
+    folder = Path(os.environ.get("ORTHOLIB_RUN") or paths.runs() / "lab" / notebook)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(notebook, edition, folder)
+
+
+def public(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with salted hashes for `unit_id` and `group`, fit to be published."""
+
+    def hidden(name: str) -> str:
+        return hashlib.sha256(f"{SALT}:{name}".encode()).hexdigest()[:12]
+
+    return predictions.assign(unit_id=predictions["unit_id"].map(hidden), group=predictions["group"].map(hidden))
+
+
+def parameters(notebook: str, edition: str, overrides: dict | None = None) -> dict:
+    """All parameters of a chapter in an edition: the notebook's, then the YAML's, then `overrides`.
+
+    Raises UsageError naming a notebook, edition or parameter that does not exist, or a value of the wrong type.
+    """
+    if edition not in EDITIONS:
+        raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
+    file = paths.project() / "params" / edition / f"{notebook}.yaml"
+    if not file.is_file():
+        raise UsageError(f"{file} is missing: chapter {notebook} has no {edition} edition.")
+    known = _known(notebook)
+    values = {name: ast.literal_eval(known[name]["default"]) for name in known}
+    given = [(name, value, str(file)) for name, value in (yaml.safe_load(file.read_text()) or {}).items()]
+    given += [(name, value, "--set") for name, value in (overrides or {}).items()]
+    for name, value, source in given:
+        if name not in known:
+            raise UsageError(f"{source}: '{name}' is no parameter of {notebook}; known: {', '.join(known)}.")
+        wanted = type(values[name])
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise UsageError(
+                f"{source}: {name} = {value!r} is {type(value).__name__}; {notebook} expects {wanted.__name__} "
+                f"(such as {values[name]!r})."
+            )
+        values[name] = value
+    return values | {"edition": edition}
+
+
+def parameter_table(notebook: str, values: dict) -> str:
+    """Markdown table of a chapter's parameters: the values of this run, and the help written beside each default."""
+    known = _known(notebook)
+    rows = [f"| `{name}` | `{values[name]!r}` | {known[name]['help']} |" for name in known if name in values]
+    return "\n".join(["| parameter | value | meaning |", "|---|---|---|", *rows])
+
+
+def chapter_key(notebook: str, edition: str, overrides: dict | None = None) -> str:
+    """Hash of what a chapter is made by: its cells, its parameters and the modules it uses (16 digits)."""
+    cells = nbformat.read(_path(notebook), as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    used = provenance.modules_used(code + "\nimport ortholib.plans")
+    parts = [cell.source for cell in cells], parameters(notebook, edition, overrides), provenance.code_hash(used)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def execute(notebook: str, edition: str, overrides: dict | None = None) -> Path:
+    """Run a chapter from its notebook and return the folder of the finished run.
+
+    The log streams to standard error and into `run.log`. Raises OrthoError with the failed cell's error (the
+    half-run notebook stays in `<folder>.failed`), or saying that the kernel died.
+    """
+    values, key = parameters(notebook, edition, overrides), chapter_key(notebook, edition, overrides)
+    folder = paths.runs() / edition / notebook
+    partial, failed = folder.with_name(notebook + ".partial"), folder.with_name(notebook + ".failed")
+    for old in (partial, failed):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    record = provenance.record() | {"notebook": notebook, "edition": edition, "parameters": values, "key": key}
+    record["started"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    begun = time.perf_counter()
+    problem = _papermill(_path(notebook), partial, values)
+    facts = partial / "facts.json"
+    record |= json.loads(facts.read_text()) if facts.is_file() else {}
+    facts.unlink(missing_ok=True)
+    record |= {
+        "status": "failed" if problem else "done",
+        "wall_seconds": round(time.perf_counter() - begun, 1),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
+    }
+    (partial / "run.json").write_text(json.dumps(record, indent=1))
+    if problem:
+        partial.replace(failed)
+        raise OrthoError(f"{problem} The notebook as far as it got: {failed / 'notebook.ipynb'}")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return folder
+
+
+def _papermill(path: Path, partial: Path, values: dict) -> str:
+    """Execute; return "" or what went wrong, in a sentence."""
+    import papermill  # a second to import, and every notebook imports this module
+    from nbclient.exceptions import DeadKernelError
+
+    log = logging.getLogger("papermill")
+    log.setLevel(logging.INFO)
+    handlers = [logging.StreamHandler(sys.stderr), logging.FileHandler(partial / "run.log")]
+    for handler in handlers:
+        log.addHandler(handler)
+    environment = {"ORTHOLIB_RUN": str(partial), "ORTHOLIB_HOME": str(paths.project())}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ |= environment  # the kernel inherits it
+    try:
+        papermill.execute_notebook(
+            path,
+            partial / "notebook.ipynb",
+            values,
+            kernel_name="python3",
+            cwd=path.parent,
+            log_output=True,
+            progress_bar=sys.stderr.isatty(),
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"{path.name}, cell {error.cell_index}: {error.ename}: {error.evalue}."
+    except DeadKernelError:
+        return f"{path.name}: the kernel died, probably memory. Lower size or batch, or use a larger machine."
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+    return ""
+
+
+def _known(notebook: str) -> dict:
+    """Parameters that a notebook declares: name -> default (as source text) and help."""
+    import papermill
+
+    return papermill.inspect_notebook(_path(notebook))
+
+
+def _path(notebook: str) -> Path:
+    path = paths.project() / "notebooks" / f"{notebook}.ipynb"
+    if notebook not in plans.CHAPTERS or not path.is_file():
+        raise UsageError(f"'{notebook}' is no chapter; known: {', '.join(plans.CHAPTERS)}.")
+    return path
