@@ -2,14 +2,20 @@
 #   snakemake --cores 2 --config edition=phantom
 # A job runs again when the hash in its `params` changes (notebook, parameters, modules, data), not when a
 # file's time does: call with `--rerun-triggers params`.
-import json
+import os
+import sys
+from pathlib import Path
 
-from ortholib import book, datasets, phantom, plans, provenance, runs
-from ortholib.paths import project
+from ortholib import book, datasets, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
+
+# the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 EDITION = config.get("edition", "phantom")
 EDITIONS = sorted({"phantom", EDITION})  # the book shows the phantom beside every other edition
+# `runs`, or $ORTHOLIB_RUNS
+RUNS = paths.runs().relative_to(paths.project()) if paths.runs().is_relative_to(paths.project()) else paths.runs()
 PHANTOM = f"data/phantom/{phantom_key(0)}/PHANTOM.txt"
 
 
@@ -29,13 +35,17 @@ def fit_key(chapter, edition, number):
     return [str(planned(chapter, edition)[int(number)]), fits_code, data_key(chapter, edition)]
 
 
+def made_by(chapter, edition):
+    return [runs.chapter_key(chapter, edition), data_key(chapter, edition)]
+
+
 def generated(edition):
     return PHANTOM if edition == "phantom" else []
 
 
 def fits_of(wildcards):
     numbers = range(len(planned(wildcards.chapter, wildcards.edition)))
-    return [f"runs/{wildcards.edition}/planned/{wildcards.chapter}-{n}.json" for n in numbers]
+    return [f"{RUNS}/{wildcards.edition}/planned/{wildcards.chapter}-{n}.json" for n in numbers]
 
 
 rule all:
@@ -55,11 +65,11 @@ rule fit:
     input:
         lambda wildcards: generated(wildcards.edition),
     output:
-        "runs/{edition}/planned/{chapter}-{number}.json",
+        f"{RUNS}/{{edition}}/planned/{{chapter}}-{{number}}.json",
     params:
         key=lambda wildcards: fit_key(wildcards.chapter, wildcards.edition, wildcards.number),
     log:
-        "runs/{edition}/planned/{chapter}-{number}.log",
+        f"{RUNS}/{{edition}}/planned/{{chapter}}-{{number}}.log",
     threads: workflow.cores
     shell:
         "ortholib fit {wildcards.chapter}:{wildcards.number} --edition {wildcards.edition} --json"
@@ -71,13 +81,10 @@ rule chapter:
         lambda wildcards: generated(wildcards.edition),
         fits_of,
     output:
-        "runs/{edition}/{chapter}/run.json",
-        "runs/{edition}/{chapter}/notebook.ipynb",
+        f"{RUNS}/{{edition}}/{{chapter}}/run.json",
+        f"{RUNS}/{{edition}}/{{chapter}}/notebook.ipynb",
     params:
-        key=lambda wildcards: [
-            runs.chapter_key(wildcards.chapter, wildcards.edition),
-            data_key(wildcards.chapter, wildcards.edition),
-        ],
+        key=lambda wildcards: made_by(wildcards.chapter, wildcards.edition),
     wildcard_constraints:
         chapter="|".join(plans.CHAPTERS),
     shell:
@@ -86,10 +93,11 @@ rule chapter:
 
 rule book:
     input:
-        expand("runs/{edition}/{chapter}/run.json", edition=EDITIONS, chapter=plans.CHAPTERS),
+        expand(f"{RUNS}/{{edition}}/{{chapter}}/run.json", edition=EDITIONS, chapter=plans.CHAPTERS),
     output:
         "book/_build/html/index.html",
     params:
-        key=book.source_key(),
+        # with the chapters' keys: a study stopped between the last chapter and the book still renders it anew
+        key=lambda wildcards: [book.source_key(), *(made_by(c, e) for e in EDITIONS for c in plans.CHAPTERS)],
     shell:
         "python -m ortholib.book"

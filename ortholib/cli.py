@@ -3,7 +3,9 @@
 Exit 0: done. 1: the data or the run is bad, and why. 2: wrong usage. 130: interrupted.
 """
 
+import contextlib
 import json
+import math
 import runpy
 import shutil
 import signal
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from ortholib import paths, yamlfile
 from ortholib.errors import OrthoError, UsageError
 
 app = typer.Typer(
@@ -32,7 +35,16 @@ app.add_typer(results, name="results")
 
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object")]
 Root = Annotated[Path | None, typer.Option(help="folder of the set (default: looked for under $ORTHOLIB_DATA)")]
-Edition = Annotated[str, typer.Option(help="phantom, real or paper")]
+
+
+def known_edition(name: str | None) -> str | None:
+    """The edition, once it is known to be one; otherwise a mistyped one would pass as a third."""
+    if name not in (None, *paths.EDITIONS):
+        raise UsageError(f"edition '{name}' is unknown; expected one of {', '.join(paths.EDITIONS)}.")
+    return name
+
+
+Edition = Annotated[str, typer.Option(help="phantom, real or paper", callback=known_edition)]
 
 
 class Interrupted(BaseException):
@@ -61,7 +73,7 @@ def main() -> None:
 def show(payload: dict, as_json: bool, title: str = "") -> None:
     """One JSON object, or the same facts as a table for people."""
     if as_json:
-        print(json.dumps(payload, default=str))
+        print(json.dumps(_plain(payload), default=str, allow_nan=False))
         return
     grid = Table(title=title or None, show_header=False, box=None, title_justify="left")
     for name, value in payload.items():
@@ -69,8 +81,22 @@ def show(payload: dict, as_json: bool, title: str = "") -> None:
             value = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
         elif isinstance(value, list):
             value = "\n".join(map(str, value)) or "none"
-        grid.add_row(f"[bold]{name}[/bold]", str(value))
+        grid.add_row(f"[bold]{name}[/bold]", escape(str(value)))
     Console().print(grid)
+
+
+def _plain(value):
+    """The value with null for what JSON cannot say: NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lines_for_people(as_json: bool) -> contextlib.AbstractContextManager:
+    """Where standard output is to hold one JSON object, what is printed on the way goes to standard error."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
 @app.command()
@@ -80,7 +106,7 @@ def doctor(as_json: Json = False) -> None:
 
     import torch
 
-    from ortholib import datasets, device, paths
+    from ortholib import datasets, device
 
     weights = paths.weights_root()
     roots = {}
@@ -223,7 +249,7 @@ def fit(
     from ortholib import fits, plans, runs
 
     if Path(spec).is_file():
-        asked = fits.settings(yaml.safe_load(Path(spec).read_text()))
+        asked = fits.settings(yamlfile.mapping(Path(spec)))
     else:
         chapter, _, number = spec.partition(":")
         planned = plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
@@ -231,13 +257,11 @@ def fit(
             known = ", ".join(plans.CHAPTERS)
             raise UsageError(f"'{spec}' is neither a file nor CHAPTER:NUMBER of a planned fit; chapters: {known}.")
         asked = planned[int(number)]
-    if as_json:
-        sys.stdout = sys.stderr  # the trainer's lines are for people
-    made = fits.ensure(asked, edition)
-    sys.stdout = sys.__stdout__
-    wanted = ("kind", "steps", "images_per_s", "mfu", "best_epoch", "val_metric", "threshold", "wall_seconds")
-    metrics = {name: made.record[name] for name in wanted}
-    show({"key": made.key, "folder": str(made.folder), **metrics}, as_json)
+    with lines_for_people(as_json):
+        made = fits.ensure(asked, edition)
+    facts = {name: made.record[name] for name in ("kind", "steps", "images_per_s", "mfu", "wall_seconds")}
+    metrics = {name: made.record[name] for name in ("best_epoch", "val_metric", "threshold")}
+    show({"key": made.key, "folder": str(made.folder), **facts, "metrics": metrics}, as_json)
 
 
 @app.command()
@@ -255,28 +279,28 @@ def run(
         name, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"--set {item}: expected name=value.")
-        overrides[name] = yaml.safe_load(value)
-    folder = runs.execute(notebook.removesuffix(".ipynb"), edition, overrides)
+        overrides[name] = yamlfile.parse(value, f"--set {item}")
+    folder = runs.execute(Path(notebook).name.removesuffix(".ipynb"), edition, overrides)
     metrics = folder / "metrics.parquet"
     show({"status": "done", "folder": str(folder), "metrics": str(metrics) if metrics.is_file() else None}, as_json)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command()
 def bench(name: Annotated[str, typer.Argument(help="pack, finetune or bootstrap")], as_json: Json = False) -> None:
     """Measure a speed on this machine (see RECORDS.md for recorded ones)."""
-    from ortholib import paths
-
     script = paths.project() / "bench" / f"{name}.py"
     if not script.is_file():
         known = sorted(p.stem for p in script.parent.glob("*.py"))
         raise UsageError(f"there is no bench '{name}'; known: {', '.join(known)}.")
-    show(runpy.run_path(str(script))["run"](), as_json, title=f"bench {name}")
+    with lines_for_people(as_json):
+        measured = runpy.run_path(str(script))["run"]()
+    show(measured, as_json, title=f"bench {name}")
 
 
 @results.callback(invoke_without_command=True)
 def results_table(
     context: typer.Context,
-    edition: Annotated[str | None, typer.Option(help="only this edition")] = None,
+    edition: Annotated[str | None, typer.Option(help="only this edition", callback=known_edition)] = None,
     as_json: Json = False,
 ) -> None:
     """One row per edition, arm, data set and metric, with its interval."""
@@ -290,8 +314,9 @@ def results_table(
         return
     grid = Table(*["edition", "arm", "dataset", "part", "metric", "value", "95 % interval", "n"], box=None)
     for row in table.itertuples():
-        interval = f"{row.low:.3f} to {row.high:.3f}"
-        grid.add_row(row.edition, row.arm, row.dataset, row.part, row.metric, f"{row.value:.3f}", interval, str(row.n))
+        value = "not computable" if math.isnan(row.value) else f"{row.value:.3f}"
+        interval = "none" if math.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
+        grid.add_row(row.edition, escape(row.arm), row.dataset, row.part, row.metric, value, interval, str(row.n))
     Console().print(grid if len(table) else "No results yet: `make study` makes the phantom's.")
 
 

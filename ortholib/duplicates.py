@@ -23,6 +23,7 @@ from ortholib.datasets.base import ImageSet
 HASH_BITS = 12
 CORRELATION = 0.998
 BLOCK = 2048  # rows compared at once: 2048 x N products, never N x N
+PAIRS = 2**13  # candidate pairs correlated at once: thousands of empty images have millions of them
 
 
 def fingerprints(files: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -53,7 +54,9 @@ def near_pairs(hashes: np.ndarray, thumbs: np.ndarray) -> np.ndarray:
         i, j = np.nonzero(hashes[rows] @ hashes[start:].T >= 256 - 2 * HASH_BITS)
         i, j = i + start, j + start
         i, j = i[i < j], j[i < j]
-        alike = np.einsum("pd,pd->p", thumbs[i], thumbs[j]) >= CORRELATION
+        chunks = [slice(at, at + PAIRS) for at in range(0, len(i), PAIRS)]
+        alike = [np.einsum("pd,pd->p", thumbs[i[c]], thumbs[j[c]]) >= CORRELATION for c in chunks]
+        alike = np.concatenate([np.zeros(0, bool), *alike])
         found.append(np.column_stack([i[alike], j[alike]]))
     return np.concatenate(found) if found else np.empty((0, 2), int)
 
@@ -66,9 +69,10 @@ def find(files: dict[str, Path]) -> pd.DataFrame:
     """
     ids = np.array(sorted(files))
     hashes, thumbs, digests = fingerprints([files[image_id] for image_id in ids])
-    identical = pd.Series(ids, dtype=str).groupby(digests).transform("min") if len(ids) else ids
-    near = _group_names(ids, near_pairs(hashes, thumbs))
-    return pd.DataFrame({"image_id": ids, "near": near, "identical": np.asarray(identical)}).astype(str)
+    _, first, copy_of = np.unique(digests, return_index=True, return_inverse=True)
+    same = np.column_stack([first[copy_of], np.arange(len(ids))])  # empty images correlate with nothing, but are copies
+    near = _group_names(ids, np.concatenate([near_pairs(hashes, thumbs), same]))
+    return pd.DataFrame({"image_id": ids, "near": near, "identical": ids[first[copy_of]]}).astype(str)
 
 
 def grouped(image_set: ImageSet) -> tuple[ImageSet, pd.DataFrame]:
@@ -90,15 +94,18 @@ def grouped(image_set: ImageSet) -> tuple[ImageSet, pd.DataFrame]:
         partial = cache.with_suffix(f".{os.getpid()}.partial")
         copies.to_parquet(partial)
         partial.replace(cache)
-    group = image_set.images["image_id"].map(copies.set_index("image_id")["near"])
-    images = image_set.images.assign(group=group.fillna(image_set.images["group"]))
-    return replace(image_set, images=images), copies
+    near = dict(zip(copies["image_id"], copies["near"], strict=True))
+    group = [near.get(row.image_id, row.group) for row in image_set.images.itertuples()]
+    images = image_set.images.assign(group=pd.Series(group, dtype=str))
+    return replace(image_set, images=images, grouped_by="copies"), copies
 
 
 def _group_names(ids: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     n = len(ids)
+    if not n:
+        return ids
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, component = connected_components(graph, directed=False)
     first = np.full(n, n)
     np.minimum.at(first, component, np.arange(n))  # ids are sorted: the smallest index is the smallest id
-    return ids[first[component]] if n else ids
+    return ids[first[component]]

@@ -12,12 +12,16 @@ import time
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ortholib import locks, paths, provenance, tasks
 from ortholib.classify.settings import Finetune
 from ortholib.errors import OrthoError, UsageError
+
+if TYPE_CHECKING:  # imported by name in `ensure`; this line tells `provenance.modules_used` that chapters depend on it
+    from ortholib.classify import finetune  # noqa: F401
 
 # kind -> its settings, and the module whose `train(data, settings, folder)` makes it (imported when needed: it is slow)
 KINDS = {"finetune": (Finetune, "ortholib.classify.finetune")}
@@ -70,7 +74,7 @@ def settings(spec: dict) -> Finetune:
 def ensure(asked: Finetune, edition: str) -> Fit:
     """The stored fit of these settings, made now where it is missing.
 
-    While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with the log's end.
+    While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with `error.txt`.
     """
     kind, module = next((name, module) for name, (shape, module) in KINDS.items() if shape is type(asked))
     data = tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
@@ -91,6 +95,7 @@ def ensure(asked: Finetune, edition: str) -> Fit:
 def _make(train, data, asked, folder: Path, record: dict) -> None:
     partial, failed = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".failed")
     partial.mkdir(parents=True, exist_ok=True)
+    resumed = any(partial.iterdir())
     started = time.time()
     try:
         made = train(data, asked, partial)
@@ -104,6 +109,7 @@ def _make(train, data, asked, folder: Path, record: dict) -> None:
     record |= provenance.record() | made
     record |= {
         "status": "done",
+        "resumed": resumed,  # then the times are those of the last session only
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_seconds": round(time.time() - started, 1),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),

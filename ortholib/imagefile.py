@@ -4,15 +4,23 @@ EXIF orientation is applied, 16-bit files are scaled (Pillow's `convert("L")` cl
 decoded at the smallest codec scale that still covers the size asked for.
 """
 
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-ORIENTATION = 0x0112  # EXIF tag; values 5-8 swap width and height
+ORIENTATION = 0x0112  # EXIF tag
 MAX_PIXELS = 89_478_485  # Pillow's own warning line: a 30,000 x 30,000 file is listed, not decoded
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+# what Pillow raises for damaged files, or on its way to them
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+# Pillow warns above its line and raises above twice that; here both are one refusal
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def inspect(path: Path) -> tuple[int, int, str]:
@@ -24,10 +32,12 @@ def inspect(path: Path) -> tuple[int, int, str]:
     try:
         with _open(path) as image:
             width, height = image.size
-            if image.getexif().get(ORIENTATION, 1) >= 5:
-                width, height = height, width
+            if image.mode.startswith(("I", "F")):
+                to_gray(image)  # decodes too; floating point files may hold what is no number
             image.draft("L", (1, 1))
             image.load()
+            if orientation(image) >= 5:
+                width, height = height, width
         return width, height, ""
     except UNREADABLE as error:
         return 0, 0, reason(error)
@@ -37,7 +47,7 @@ def read(path: Path, size: int | None = None) -> np.ndarray:
     """Pixels (H, W) uint8 of one file, in the EXIF-transposed frame.
 
     size: longest side in pixels after antialiased (bicubic) resizing; None keeps the file's own size.
-    Raises OSError, ValueError, SyntaxError or Image.DecompressionBombError for what Pillow cannot decode.
+    Raises one of UNREADABLE for what Pillow cannot decode.
     """
     with _open(path) as image:
         if size is None:
@@ -50,11 +60,21 @@ def read(path: Path, size: int | None = None) -> np.ndarray:
         if gray.size != target:
             gray = gray.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
         # the tag is read from the opened file: a converted image no longer carries it
-        turn = ORIENTATIONS.get(image.getexif().get(ORIENTATION, 1))
+        turn = TURNS.get(orientation(image))
         return np.asarray(gray.transpose(turn) if turn is not None else gray)
 
 
-ORIENTATIONS = {
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 5 and more swap width and height. A damaged or unknown tag counts as 1."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except UNREADABLE:
+        return 1
+    return value if isinstance(value, int) and value in TURNS else 1
+
+
+# what undoes each orientation
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -80,7 +100,7 @@ def to_gray(image: Image.Image) -> Image.Image:
         if image.mode.startswith("I"):
             low, high = 0.0, 2.0 ** max(8, int(np.ceil(np.log2(values.max() + 1)))) - 1 if values.max() > 0 else 255.0
         else:
-            low, high = values.min(), max(values.max(), values.min() + 1e-12)
+            low, high = values.min(), max(values.max(), np.nextafter(values.min(), np.inf))
         return Image.fromarray(np.clip((values - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8))
     return image.convert("L")
 
@@ -91,12 +111,14 @@ def reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "missing file"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return "too many pixels"
+        return f"more than the {MAX_PIXELS:,} pixels accepted"
     if "cannot identify" in text:
         return "not an image"
     if "runcated" in text or "broken data stream" in text:
         return "truncated"
-    return f"{type(error).__name__}: {text[:80]}"
+    if type(error) is ValueError:  # ours
+        return text[:80]
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or text[:80]}"
 
 
 def _open(path: Path) -> Image.Image:
@@ -106,5 +128,5 @@ def _open(path: Path) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
-        raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} accepted")
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
     return image

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-import yaml
 
-from ortholib import paths
+from ortholib import paths, yamlfile
 from ortholib.errors import OrthoError
 
 TEXT = ("paper", "source", "task", "dataset", "arm", "metric", "differs")
@@ -22,10 +21,14 @@ def published(task: str, metrics: list[str]) -> pd.DataFrame:
     """Published values of a task, best first, with the columns of the file and those that figures draw
     (`label, low, high, n, kind`). Raises OrthoError where the file breaks its schema or holds no such value."""
     path = paths.project() / "params" / "published.yaml"
+    rows = yamlfile.parse(path.read_text(), str(path))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise OrthoError(f"{path}: expected a list of entries, each made of `name: value` lines.")
     try:
-        table = SCHEMA.validate(pd.DataFrame(yaml.safe_load(path.read_text())))
-    except pa.errors.SchemaError as error:
-        raise OrthoError(f"{path}: {error}") from error
+        table = SCHEMA.validate(pd.DataFrame(rows))
+    except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
+        first = getattr(error, "schema_errors", [error])[0]
+        raise OrthoError(f"{path}: {first}") from error
     found = table[(table["task"] == task) & table["metric"].isin(metrics)]
     if found.empty:
         raise OrthoError(f"{path} holds no value of task '{task}' with a metric among {', '.join(metrics)}.")

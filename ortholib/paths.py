@@ -1,10 +1,13 @@
 """Where things live: the project, its runs, the user's data and weights."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from ortholib.errors import UsageError
+
+EDITIONS = ("phantom", "real", "paper")  # folders of runs and params
 
 
 def project() -> Path:
@@ -24,6 +27,17 @@ def project() -> Path:
 def runs() -> Path:
     """Folder of fits, stores and executed chapters (`runs/` of the project, or `$ORTHOLIB_RUNS`)."""
     return Path(os.environ.get("ORTHOLIB_RUNS") or project() / "runs").resolve()
+
+
+def put(made: Path, folder: Path) -> None:
+    """Rename `made` to `folder`. What stood there is moved aside first and then deleted, so that a kill at any moment
+    leaves a whole folder or none, never half of one."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    made.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def data_root() -> Path | None:

@@ -38,11 +38,11 @@ class PixelStore:
 
     def rows(self, image_ids) -> np.ndarray:
         """Row numbers of image ids. Raises OrthoError naming the first id that is not in the store."""
-        rows = np.searchsorted(self.image_ids, image_ids)
-        rows = np.minimum(rows, len(self.image_ids) - 1)
-        wrong = self.image_ids[rows] != np.asarray(image_ids)
+        image_ids = np.asarray(image_ids, str)
+        rows = np.minimum(np.searchsorted(self.image_ids, image_ids), len(self.image_ids) - 1)
+        wrong = self.image_ids[rows] != image_ids
         if wrong.any():
-            raise OrthoError(f"{self.folder} holds no image '{np.asarray(image_ids)[wrong][0]}'; pack the set again.")
+            raise OrthoError(f"{self.folder} holds no image '{image_ids[wrong][0]}'; pack the set again.")
         return rows
 
 
@@ -68,32 +68,45 @@ def pack(files: dict[str, Path], name: str, size: int, folder: Path) -> PixelSto
 
     plan = hash of ids, file names, sizes and times. A killed or interrupted packing leaves `.partial` and
     goes on from its last whole image. Memory is a few images per core, whatever N is.
-    Raises UsageError for a size below 8, OrthoError for no files and for a disk that cannot hold the store.
+    Raises UsageError for a size below 8, OrthoError for no files, for a file that went away since the set was
+    read, and for a disk that cannot hold the store.
     """
     if size < 8:
         raise UsageError(f"size {size} is too small for a pixel store; expected 8 or more.")
     if not files:
         raise OrthoError(f"{name}: nothing to pack, no readable image was found. See `ortholib data check {name}`.")
     ids = sorted(files)
-    state = [(i, files[i].name, files[i].stat().st_size, files[i].stat().st_mtime_ns) for i in ids]
+    try:
+        stats = [(i, files[i].name, files[i].stat()) for i in ids]
+    except OSError as error:
+        raise OrthoError(f"{error.filename}: {error.strerror}, though {name} was just read. Run again.") from error
+    state = [(i, file, stat.st_size, stat.st_mtime_ns) for i, file, stat in stats]
     plan = hashlib.sha256(repr((VERSION, size, state)).encode()).hexdigest()[:12]
     target = folder / f"{name}-{size}-{plan}"
-    with locks.held(target):
-        if not (target / "store.json").is_file():
-            _write(files, ids, size, target)
+    try:
+        with locks.held(target):
+            if not (target / "store.json").is_file():
+                _write(files, ids, size, target)
+    except OSError as error:
+        raise OrthoError(
+            f"{target}.partial: writing stopped ({error.strerror or error}). See that its disk has room and may be "
+            "written to, then run again: packing goes on where it stopped."
+        ) from error
     return load(target)
 
 
 def load(folder: Path) -> PixelStore:
     """Open a packed store. Raises OrthoError where its files do not fit together."""
-    index = json.loads((folder / "store.json").read_text())
-    n, size = len(index["image_ids"]), index["size"]
-    file = folder / "pixels.u8"
+    try:
+        index = json.loads((folder / "store.json").read_text())
+        ids, size, valid = np.array(index["image_ids"]), index["size"], np.array(index["valid"], np.int16)
+        digest, failed = index["hash"], index["failed"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OrthoError(f"{folder} is no pixel store ({error}); delete it and pack again.") from error
+    file, n = folder / "pixels.u8", len(ids)
     if not file.is_file() or file.stat().st_size != n * size * size:
         raise OrthoError(f"{file} should hold {n * size * size:,} bytes and does not; delete {folder} and pack again.")
-    pixels = np.memmap(file, np.uint8, "r", shape=(n, size, size))
-    ids, valid = np.array(index["image_ids"]), np.array(index["valid"], np.int16)
-    return PixelStore(folder, ids, pixels, valid, index["hash"], index["failed"])
+    return PixelStore(folder, ids, np.memmap(file, np.uint8, "r", shape=(n, size, size)), valid, digest, failed)
 
 
 def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> None:
@@ -101,37 +114,35 @@ def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> N
     partial.mkdir(parents=True, exist_ok=True)
     file, log = partial / "pixels.u8", partial / "index.jsonl"
     square_bytes = size * size
-    lines = log.read_text().splitlines() if log.is_file() else []
-    done = min(len(lines), file.stat().st_size // square_bytes if file.is_file() else 0)
-    done = _whole(lines[:done])
+    file.touch()
+    log.touch()
+    done, log_bytes = _whole(log.read_bytes(), file.stat().st_size // square_bytes)
     needed, free = (len(ids) - done) * square_bytes + RESERVE, shutil.disk_usage(partial).free
     if needed > free:
         raise OrthoError(
             f"{partial} needs {needed / 2**30:.1f} GiB and its disk has {free / 2**30:.1f} GiB free. "
             "Free some space, choose a smaller --size, or point ORTHOLIB_RUNS to a larger disk."
         )
-    log.write_text("".join(line + "\n" for line in lines[:done]))
-    try:
-        with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter lock
-            open(file, "r+b" if file.is_file() else "wb") as out,
-            open(log, "a") as index,
-        ):
-            out.truncate(done * square_bytes)
-            out.seek(done * square_bytes)
-            todo = iter(ids[done:])
-            window = deque(pool.submit(_one, files[i], size) for i in islice(todo, 4 * os.cpu_count()))
-            for _ in progress.bar(range(done, len(ids)), initial=done, total=len(ids), desc="packing", unit="image"):
-                canvas, box, problem = window.popleft().result()
-                if (following := next(todo, None)) is not None:
-                    window.append(pool.submit(_one, files[following], size))
-                out.write(canvas.tobytes())
-                index.write(json.dumps([box, problem]) + "\n")
-    except OSError as error:
-        raise OrthoError(
-            f"{partial}: writing stopped ({error.strerror or error}). Free some space and run again: "
-            "packing goes on where it stopped."
-        ) from error
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter lock
+        open(file, "r+b") as out,
+        open(log, "r+b") as index,
+    ):
+        # cut in place: rewriting the log on a full disk would lose what was done
+        for stream, end in ((out, done * square_bytes), (index, log_bytes)):
+            stream.truncate(end)
+            stream.seek(end)
+        todo = iter(ids[done:])
+        window = deque(pool.submit(_one, files[i], size) for i in islice(todo, 4 * os.cpu_count()))
+        for _ in progress.bar(range(done, len(ids)), initial=done, total=len(ids), desc="packing", unit="image"):
+            canvas, box, problem = window.popleft().result()
+            if (following := next(todo, None)) is not None:
+                window.append(pool.submit(_one, files[following], size))
+            # flushed image by image: a kill would take the last 8 KiB of the log, which are hundreds of images
+            out.write(canvas.tobytes())
+            out.flush()
+            index.write(json.dumps([box, problem]).encode() + b"\n")
+            index.flush()
     boxes, problems = zip(*(json.loads(line) for line in log.read_text().splitlines()), strict=True)
     digest = hashlib.sha256(repr((VERSION, size, ids, boxes)).encode())
     with open(file, "rb") as pixels:
@@ -140,8 +151,8 @@ def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> N
     store = {"size": size, "image_ids": ids, "valid": boxes, "hash": digest.hexdigest()[:16]}
     store["failed"] = {i: problem for i, problem in zip(ids, problems, strict=True) if problem}
     (partial / "store.json").write_text(json.dumps(store))
-    log.unlink()
     partial.replace(target)
+    (target / log.name).unlink()
 
 
 def _one(path: Path, size: int) -> tuple[np.ndarray, list[int], str]:
@@ -152,11 +163,7 @@ def _one(path: Path, size: int) -> tuple[np.ndarray, list[int], str]:
         return np.zeros((size, size), np.uint8), [0, 0, 0, 0], imagefile.reason(error)
 
 
-def _whole(lines: list[str]) -> int:
-    """Number of leading lines that are complete JSON: a kill may have cut the last one."""
-    for number, line in enumerate(lines):
-        try:
-            json.loads(line)
-        except ValueError:
-            return number
-    return len(lines)
+def _whole(log: bytes, squares: int) -> tuple[int, int]:
+    """(images, bytes of the log) that are whole: a kill may have cut its last line, or written fewer squares."""
+    lines = log.split(b"\n")[:-1][:squares]
+    return len(lines), sum(len(line) + 1 for line in lines)

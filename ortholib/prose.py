@@ -11,51 +11,76 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def interval(row: pd.Series, digits: int = 3) -> str:
-    """"0.788 (95 % interval 0.765 to 0.810)" from a row with `value, low, high`; says why where one is missing."""
+    """"0.788 (95 % interval 0.765 to 0.810)" from a row with `value, low, high, reason`.
+
+    Says why where one is missing, and repeats the reason to read an interval with care.
+    """
     if math.isnan(row["value"]):
         return f"not computable ({row['reason']})"
     if math.isnan(row["low"]):
-        return f"{row['value']:.{digits}f} (no interval: {row['reason']})"
-    return f"{row['value']:.{digits}f} (95 % interval {row['low']:.{digits}f} to {row['high']:.{digits}f})"
+        return f"{row['value']:.{digits}f} (no interval: {row['reason'].removeprefix('no interval: ')})"
+    care = f"; {row['reason']}" if row["reason"] else ""
+    return f"{row['value']:.{digits}f} (95 % interval {row['low']:.{digits}f} to {row['high']:.{digits}f}{care})"
 
 
-def against_published(row: pd.Series, low: float, high: float) -> str:
-    """How our interval lies to a range of published values that come from other data or networks.
+def against_published(row: pd.Series, published: pd.Series, edition: str) -> str:
+    """How our interval lies to published values that come from other data or networks.
 
     Such values are context: the sentence says where they lie, never that they were reproduced or not.
     """
+    if edition == "phantom":
+        return "Generated images: not to be compared with any published value."
+    low, high = published.min(), published.max()
+    values = f"{len(published)} published values ({low:.2f} to {high:.2f})"
+    values = values if len(published) > 1 else f"one published value ({low:.2f})"
+    there = f"the {values}, which {'come' if len(published) > 1 else 'comes'} from other data and networks"
+    if published.empty:
+        return "No comparison is possible: there is no published value."
     if math.isnan(row["low"]):
-        return f"no comparison is possible: {row['reason']}"
+        return f"No comparison is possible: {row['reason']}."
     if row["high"] < low:
-        return f"the whole interval lies below the published values ({low:.2f} to {high:.2f})"
+        return f"The whole interval lies below {there}."
     if row["low"] > high:
-        return f"the whole interval lies above the published values ({low:.2f} to {high:.2f})"
-    return f"the interval overlaps the published values ({low:.2f} to {high:.2f})"
+        return f"The whole interval lies above {there}."
+    return f"The interval overlaps the range of {there}."
 
 
 def hardest(recalls: pd.DataFrame) -> str:
-    """Which class is found least, from rows `name, value, low, high`, and whether the intervals set it apart."""
-    known = recalls.dropna(subset=["value"]).sort_values("value")
+    """Which class is found least, from rows `name, value, low, high, reason`, and whether intervals set it apart."""
+    known = recalls.dropna(subset=["value"]).sort_values("value", kind="stable")
     if len(known) < 2:
         return "Too few classes have images in test to rank them."
-    worst, rest = known.iloc[0], known.iloc[1:]
-    apart = rest["low"].min() > worst["high"]
-    ending = "below every other class, intervals apart" if apart else "though its interval overlaps another class's"
+    least, rest = known[known["value"] == known["value"].min()], known[known["value"] > known["value"].min()]
+    if rest.empty:
+        return f"All {len(known)} classes are found equally often: recall {known['value'].iloc[0]:.2f}."
+    if len(least) > 1:
+        names = f"{', '.join(least['name'].iloc[:-1])} and {least['name'].iloc[-1]}"
+        return f"{names} are found least often, equally so: recall {least['value'].iloc[0]:.2f}."
+    worst = least.iloc[0]
+    if pd.isna(worst["high"]) or rest["low"].isna().any():
+        ending = "though not every class has an interval, so none is shown to lie apart"
+    elif rest["low"].min() > worst["high"]:
+        ending = "below every other class with images, intervals apart"
+    else:
+        ending = "though its interval overlaps another class's"
     return f"{worst['name']} is found least often: recall {interval(worst, 2)}, {ending}."
 
 
 def calibration(ece: pd.Series, confidence: float, accuracy: float) -> str:
     """Whether a classifier says more than it knows, from its mean confidence and its accuracy."""
     gap = confidence - accuracy
+    if math.isnan(gap):
+        return "Whether its confidence can be believed is not computable: there are no test images."
     if abs(gap) < 0.02:
-        direction = "On average it is as sure as it is right"
+        direction = "On average it is about as sure as it is right"
     else:
-        direction = "It is surer than it is right" if gap > 0 else "It is less sure than it is right"
+        direction = f"On average it is {'surer' if gap > 0 else 'less sure'} than it is right"
     return f"{direction}: mean confidence {confidence:.2f}, accuracy {accuracy:.2f}; ECE {interval(ece)}."
 
 
 def crossing(cut: int, patients: int) -> str:
     """Whether patients stand in more than one official part."""
     if cut == 0:
-        return f"None of the {count(patients, 'patient')} stands in more than one official part."
-    return f"**{count(cut, 'patient')} of {patients:,} stand in more than one official part**: scores on it leak."
+        return f"No patient stands in more than one official part ({count(patients, 'patient')})."
+    stand = "stands" if cut == 1 else "stand"
+    return f"**{cut:,} of {count(patients, 'patient')} {stand} in more than one official part**: scores on it leak."

@@ -14,6 +14,7 @@ from ortholib import paths
 
 PACKAGE = Path(__file__).parent
 PACKAGES = ("ortholib", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "pillow")
+TEXT = [tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", None)]  # the second from Python 3.12 on
 
 
 def modules_used(source: str) -> set[Path]:
@@ -37,12 +38,16 @@ def code_hash(files: set[Path]) -> str:
 
 
 def record() -> dict:
-    """commit (git, or `$ORTHOLIB_COMMIT`), dirty flag, versions and hardware, for `run.json`."""
+    """commit (git, or `$ORTHOLIB_COMMIT`), dirty flag, versions and hardware, for `run.json`.
+
+    dirty: whether code, notebooks or parameters differ from the commit, new files included; None without git.
+    """
     from ortholib import device  # torch, which takes seconds to import
 
+    changed = _git("status", "--porcelain", "--", "ortholib", "notebooks", "params")
     return {
         "commit": os.environ.get("ORTHOLIB_COMMIT") or _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": None if changed is None else bool(changed),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "hardware": device.describe(),
     }
@@ -74,13 +79,23 @@ def _imports(source: str) -> set[Path]:
 
 
 def _bare(source: str) -> str:
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            text = node.body[0]
-            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
-    for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
+    """The source without comments, docstrings, blank lines and spaces at line ends; text in quotes stays as it is."""
+    lines = source.encode().splitlines()  # bytes, as `ast` counts columns
+    inside = set()  # rows that end within a text, where blanks count
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        (first, column), (last, _) = token.start, token.end
         if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(line.rstrip() for line in lines if line.strip()) + "\n"
+            lines[first - 1] = lines[first - 1][: len(token.line[:column].encode())]
+        elif token.type in TEXT:
+            inside.update(range(first - 1, last - 1))
+    for node in ast.walk(ast.parse(source)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            first, last = text.lineno - 1, text.end_lineno - 1
+            head, tail = lines[first][: text.col_offset], lines[last][text.end_col_offset :]
+            lines[first : last + 1] = [b""] * (last - first + 1)
+            lines[last] = head + tail
+            inside.difference_update(range(first, last))
+    kept = [line if row in inside else line.rstrip() for row, line in enumerate(lines) if row in inside or line.strip()]
+    return b"\n".join(kept).decode() + "\n"

@@ -11,20 +11,22 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-import yaml
 from IPython.display import HTML
 
-from ortholib import figures, paths, plans, provenance
+from ortholib import figures, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
+from ortholib.paths import EDITIONS
 
-EDITIONS = ("phantom", "real", "paper")
 SALT = "ortholib-open-1"  # public: ids of open sets are no secret, the hash only keeps them out of the repository
 
 
@@ -76,7 +78,8 @@ def public(predictions: pd.DataFrame) -> pd.DataFrame:
 def parameters(notebook: str, edition: str, overrides: dict | None = None) -> dict:
     """All parameters of a chapter in an edition: the notebook's, then the YAML's, then `overrides`.
 
-    Raises UsageError naming a notebook, edition or parameter that does not exist, or a value of the wrong type.
+    Raises UsageError naming a notebook, edition or parameter that does not exist, a value of the wrong type, or
+    an `edition` that is not the one asked for.
     """
     if edition not in EDITIONS:
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
@@ -85,7 +88,7 @@ def parameters(notebook: str, edition: str, overrides: dict | None = None) -> di
         raise UsageError(f"{file} is missing: chapter {notebook} has no {edition} edition.")
     known = _known(notebook)
     values = {name: ast.literal_eval(known[name]["default"]) for name in known}
-    given = [(name, value, str(file)) for name, value in (yaml.safe_load(file.read_text()) or {}).items()]
+    given = [(name, value, str(file)) for name, value in yamlfile.mapping(file).items()]
     given += [(name, value, "--set") for name, value in (overrides or {}).items()]
     for name, value, source in given:
         if name not in known:
@@ -97,6 +100,10 @@ def parameters(notebook: str, edition: str, overrides: dict | None = None) -> di
             raise UsageError(
                 f"{source}: {name} = {value!r} is {type(value).__name__}; {notebook} expects {wanted.__name__} "
                 f"(such as {values[name]!r})."
+            )
+        if name == "edition" and value != edition:
+            raise UsageError(
+                f"{source}: edition = {value!r}, but the run is of edition '{edition}'; say --edition {value}."
             )
         values[name] = value
     return values | {"edition": edition}
@@ -110,11 +117,14 @@ def parameter_table(notebook: str, values: dict) -> str:
 
 
 def chapter_key(notebook: str, edition: str, overrides: dict | None = None) -> str:
-    """Hash of what a chapter is made by: its cells, its parameters and the modules it uses (16 digits)."""
+    """Hash of what a chapter is made by: its cells, its parameters, the modules it uses and, where it compares with
+    them, the published values (16 digits)."""
     cells = nbformat.read(_path(notebook), as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     used = provenance.modules_used(code + "\nimport ortholib.plans")
-    parts = [cell.source for cell in cells], parameters(notebook, edition, overrides), provenance.code_hash(used)
+    parts = [[cell.source for cell in cells], parameters(notebook, edition, overrides), provenance.code_hash(used)]
+    if provenance.PACKAGE / "ledger.py" in used:
+        parts.append((paths.project() / "params" / "published.yaml").read_text())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -122,10 +132,16 @@ def execute(notebook: str, edition: str, overrides: dict | None = None) -> Path:
     """Run a chapter from its notebook and return the folder of the finished run.
 
     The log streams to standard error and into `run.log`. Raises OrthoError with the failed cell's error (the
-    half-run notebook stays in `<folder>.failed`), or saying that the kernel died.
+    half-run notebook stays in `<folder>.failed`), or saying that the kernel died. Ctrl-C ends the kernel too and
+    leaves `.partial`, which the next run clears.
     """
     values, key = parameters(notebook, edition, overrides), chapter_key(notebook, edition, overrides)
     folder = paths.runs() / edition / notebook
+    with locks.held(folder):
+        return _execute(notebook, edition, values, key, folder)
+
+
+def _execute(notebook: str, edition: str, values: dict, key: str, folder: Path) -> Path:
     partial, failed = folder.with_name(notebook + ".partial"), folder.with_name(notebook + ".failed")
     for old in (partial, failed):
         shutil.rmtree(old, ignore_errors=True)
@@ -146,15 +162,24 @@ def execute(notebook: str, edition: str, overrides: dict | None = None) -> Path:
     if problem:
         partial.replace(failed)
         raise OrthoError(f"{problem} The notebook as far as it got: {failed / 'notebook.ipynb'}")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    paths.put(partial, folder)
     return folder
 
 
 def _papermill(path: Path, partial: Path, values: dict) -> str:
     """Execute; return "" or what went wrong, in a sentence."""
     import papermill  # a second to import, and every notebook imports this module
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
+
+    kernels = []
+
+    class Kernel(AsyncKernelManager):
+        """Remembered, so that an interruption can end it."""
+
+        def __init__(self, **options):
+            super().__init__(**options)
+            kernels.append(self)
 
     log = logging.getLogger("papermill")
     log.setLevel(logging.INFO)
@@ -164,27 +189,47 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
     environment = {"ORTHOLIB_RUN": str(partial), "ORTHOLIB_HOME": str(paths.project())}
     before = {name: os.environ.get(name) for name in environment}
     os.environ |= environment  # the kernel inherits it
-    try:
-        papermill.execute_notebook(
+    options = {"kernel_name": "python3", "cwd": path.parent, "log_output": True, "kernel_manager_class": Kernel}
+    # In the main thread nbclient would catch Ctrl-C itself and report a dead kernel.
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(
+            papermill.execute_notebook,
             path,
             partial / "notebook.ipynb",
             values,
-            kernel_name="python3",
-            cwd=path.parent,
-            log_output=True,
             progress_bar=sys.stderr.isatty(),
+            **options,
         )
-    except papermill.PapermillExecutionError as error:
-        return f"{path.name}, cell {error.cell_index}: {error.ename}: {error.evalue}."
-    except DeadKernelError:
-        return f"{path.name}: the kernel died, probably memory. Lower size or batch, or use a larger machine."
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
+        try:
+            job.result()
+        except papermill.PapermillExecutionError as error:
+            # papermill put two cells into the kept notebook before the failed one
+            cell = nbformat.read(partial / "notebook.ipynb", as_version=4).cells[error.cell_index + 2]
+            return f"{path.name}, cell '{cell.get('id')}': {error.ename}: {error.evalue.rstrip('.')}."
+        except DeadKernelError:
+            return f"{path.name}: the kernel died, probably memory. Lower size or batch, or use a larger machine."
+        except Exception as error:
+            return f"{path.name}: {type(error).__name__}: {str(error).rstrip('.')}."
+        except BaseException:
+            while not job.done():
+                _kill(kernels)
+                time.sleep(0.1)
+            raise
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+            for handler in handlers:
+                log.removeHandler(handler)
+                handler.close()
     return ""
+
+
+def _kill(kernels: list) -> None:
+    """End the processes of kernels that have started (a kernel leads its own process group)."""
+    for kernel in kernels:
+        if kernel.has_kernel and kernel.provisioner.pgid:
+            with suppress(ProcessLookupError):
+                os.killpg(kernel.provisioner.pgid, signal.SIGKILL)
 
 
 def _known(notebook: str) -> dict:

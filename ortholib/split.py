@@ -6,6 +6,7 @@ the number of groups it cuts is kept, for the captions.
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,13 +38,31 @@ class Split:
         text = self.images.sort_values("image_id")[["image_id", "part", "fraction"]].to_csv(index=False)
         return hashlib.sha256(f"{self.dataset} {self.name} {self.seed}\n{text}".encode()).hexdigest()[:16]
 
+    def save(self, folder: Path) -> Path:
+        """Write the split as `<dataset>-<name>-<seed>-<hash>.csv` and return the file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.dataset}-{self.name}-{self.seed}-{self.hash}.csv"
+        self.images.to_csv(file, index=False)
+        return file
+
+
+def load(file: Path) -> Split:
+    """Read a saved split. Raises OrthoError where the file does not match the hash in its name."""
+    dataset, name, seed, expected = file.stem.split("-")
+    images = pd.read_csv(file, dtype={"image_id": str, "group": str, "part": str, "fraction": float})
+    cut = int((images.groupby("group")["part"].nunique() > 1).sum())
+    found = Split(dataset, name, int(seed), images, cut, excluded=0)
+    if found.hash != expected:
+        raise OrthoError(f"{file}: its content hashes to {found.hash}, its name says {expected}; it was changed.")
+    return found
+
 
 def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     """Split the readable, labelled images of a set.
 
     name: `official` (the parts the release ships), `clean` (70/10/20 by group, stratified by label, body
-    part and size class; groups whose members carry opposite labels are left out) or `random` (the same
-    shares and strata by image, as most papers do, ignoring groups).
+    part and size class; groups of copies that carry opposite labels are left out, the knees of one patient
+    may differ) or `random` (the same shares and strata by image, as most papers do, ignoring groups).
     Raises UsageError for another name, OrthoError where a set has no official parts or a part stays empty.
     """
     images = image_set.usable.assign(y=lambda f: f["image_id"].map(image_set.label(label)))
@@ -52,7 +71,7 @@ def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     if name == "official":
         images = images[images["official_part"] != ""].assign(part=lambda f: f["official_part"])
     elif name == "clean":
-        conflicting = images.groupby("group")["y"].transform("nunique") > 1
+        conflicting = (images.groupby("group")["y"].transform("nunique") > 1) & (image_set.grouped_by != "patient")
         excluded, images = int(conflicting.sum()), images[~conflicting]
         images = images.assign(part=_dealt(images, images["group"], SHARES, seed))
     elif name == "random":

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ortholib import duplicates, paths, phantom
@@ -90,10 +90,13 @@ def locate(name: str, edition: str = "real", root: str | Path | None = None) -> 
 def load(name: str, edition: str = "real", root: str | Path | None = None) -> ImageSet:
     """Read a registered set (see `locate` for where it is looked for).
 
-    Where the release names no patient, the group of an image is its near-duplicate group.
+    Where the release names no patient, the group of an image is its near-duplicate group. The version of
+    generated images says that they are.
     """
     card = _card(name)
     image_set = card.read(locate(name, edition, root))
+    if (image_set.root.parent / "PHANTOM.txt").is_file():
+        image_set = replace(image_set, version="phantom, generated images")
     return image_set if card.patients else duplicates.grouped(image_set)[0]
 
 

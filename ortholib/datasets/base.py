@@ -60,6 +60,7 @@ class ImageSet:
     """One data set as found on disk.
 
     version: the release that was recognised. notes: what was left out or contradicts itself, in sentences.
+    grouped_by: what `group` is, `patient`, `copies` (near-identical images) or `image`.
     """
 
     name: str
@@ -69,8 +70,10 @@ class ImageSet:
     labels: pd.DataFrame
     boxes: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    grouped_by: str = "image"
 
     def __post_init__(self):
+        # a guard: readers leave such files out, see `unique_ids`
         twice = self.images["image_id"][self.images["image_id"].duplicated()]
         if len(twice):
             paths = self.images.loc[self.images["image_id"] == twice.iloc[0], "path"].tolist()
@@ -110,15 +113,18 @@ def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
 def walk(root: Path, paths: list[Path]) -> pd.DataFrame:
     """State of the files under `root`: `path` (relative), `width`, `height`, `reason`, sorted by path.
 
-    Hidden files (`._x` of macOS, `.DS_Store`) and `Thumbs.db` are no data. A link that leaves the root is
-    listed as unreadable, never followed.
+    Hidden files (`._x` of macOS, `.DS_Store`) and `Thumbs.db` are no data. A file behind a link that leaves the
+    root is listed as unreadable, never opened, and neither is what is no plain file.
     """
     paths = sorted(p for p in paths if not p.name.startswith(".") and p.name != "Thumbs.db" and not p.is_dir())
     inside = root.resolve()
+    outside = {folder for folder in {p.parent for p in paths} if not folder.resolve().is_relative_to(inside)}
 
     def state(path: Path) -> tuple[int, int, str]:
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+        if path.parent in outside or (path.is_symlink() and not _target(path).is_relative_to(inside)):
             return 0, 0, "a link out of the data root"
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            return 0, 0, "no plain file"
         return inspect(path)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
@@ -128,11 +134,41 @@ def walk(root: Path, paths: list[Path]) -> pd.DataFrame:
     return frame.astype({"path": str, "width": int, "height": int, "reason": str})
 
 
-def missing(table: pd.DataFrame, files: pd.DataFrame, root: Path, source: str):
-    """Reconcile a label table with the files on disk, both keyed by `image_id`.
+def read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A table that has these columns. Raises OrthoError naming the file for one that is damaged or lacks some."""
+    try:
+        table = pd.read_csv(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise OrthoError(
+            f"{path} is no readable table ({str(error)[:80]}); expected CSV with the columns {', '.join(columns)}. "
+            "Unpack the release again."
+        ) from error
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        has = ", ".join(map(str, table.columns[:20]))
+        raise OrthoError(f"{path} lacks the columns {', '.join(absent)}; it has {has}. Unpack the release again.")
+    return table
 
-    Returns (table, files, notes): a row without a file becomes an unreadable file, a file without a row is
-    left out; both are noted.
+
+def unique_ids(frame: pd.DataFrame, what: str = "path") -> tuple[pd.DataFrame, list[str]]:
+    """The rows whose `image_id` stands once, and a note for every other id: nobody can say which copy is meant.
+
+    what: the column that tells the rows of one id apart.
+    """
+    twice = frame["image_id"].duplicated(keep=False)
+    notes = [
+        f"{image_id}: stands for {len(rows)} files or lines ({', '.join(map(str, rows[what][:4]))}); all left out, "
+        "remove or rename the extra copies"
+        for image_id, rows in frame[twice].groupby("image_id")
+    ]
+    return frame[~twice].reset_index(drop=True), notes
+
+
+def missing(table: pd.DataFrame, files: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """Reconcile a label table with the files on disk, both keyed by a unique `image_id`.
+
+    Returns (files, notes): a row without a file becomes an unreadable file, a file without a row is left out;
+    both are noted.
     """
     notes = []
     for image_id in files.loc[~files["image_id"].isin(table["image_id"]), "image_id"]:
@@ -141,8 +177,11 @@ def missing(table: pd.DataFrame, files: pd.DataFrame, root: Path, source: str):
     for image_id in absent:
         notes.append(f"{image_id}: in {source} but not on disk; listed as unreadable")
     rows = pd.DataFrame({"path": absent, "width": 0, "height": 0, "reason": "missing file", "image_id": absent})
-    files = pd.concat([files[files["image_id"].isin(table["image_id"])], rows], ignore_index=True)
-    twice = table.loc[table["image_id"].duplicated(), "image_id"]
-    if len(twice):
-        raise OrthoError(f"{root / source}: '{twice.iloc[0]}' stands in it twice; image ids must be unique.")
-    return table, files, notes
+    return pd.concat([files[files["image_id"].isin(table["image_id"])], rows], ignore_index=True), notes
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return Path("/")

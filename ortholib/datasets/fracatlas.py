@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, missing, walk
+from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, missing, read_csv, unique_ids, walk
 from ortholib.errors import OrthoError
 
 REGIONS = ["hand", "leg", "hip", "shoulder"]
@@ -25,26 +25,37 @@ def read(root: Path) -> ImageSet:
 
     Label `fractured` = fracture_count > 0: the two columns contradict each other in the release, and the
     count agrees with the boxes. Boxes come from the YOLO files, which exist for every image.
-    Raises OrthoError when the folder is absent or is another set.
+    Single lines and files that are bad or stand there twice are left out and noted.
+    Raises OrthoError when the folder is absent or is another set, or when dataset.csv is missing or damaged.
     """
     folders = _image_folders(root)
-    table = _csv(root)
+    table, bad, notes = _csv(root)
     files = walk(root, [path for folder in folders.values() for path in folder.iterdir()])
+    if files.empty:
+        raise OrthoError(f"{root / 'images'}: its folders hold no file. Unpack the release again.")
     files["image_id"] = [Path(path).stem for path in files["path"]]
-    table, files, absent = missing(table, files, root, "dataset.csv")
-    images = files.merge(table, on="image_id", validate="many_to_one")
+    in_folder = files["path"].str.split("/").str[-2] == folders["fractured"].name
+    by_folder = (int(in_folder.sum()), int((~in_folder).sum()))
+    single, repeated = unique_ids(files.assign(in_folder=in_folder))
+    table = table[table["image_id"].isin(single["image_id"]) | ~table["image_id"].isin(files["image_id"])]
+    files, absent = missing(table, single[~single["image_id"].isin(bad)], "dataset.csv")
+    notes += repeated + absent
+    images = files.merge(table, on="image_id", validate="one_to_one")
     count = images["fracture_count"] > 0
-    notes = absent
     for image_id in images.loc[count != (images["fractured"] > 0), "image_id"]:
         notes.append(
             f"{image_id}: dataset.csv says fractured=0 and fracture_count>0 (or the reverse); "
             "the label follows fracture_count, which agrees with the boxes"
         )
-    in_folder = images["path"].str.split("/").str[-2] == folders["fractured"].name
-    for image_id in images.loc[count != in_folder, "image_id"]:
+    for image_id in images.loc[images["in_folder"].notna() & (count != images["in_folder"]), "image_id"]:
         notes.append(f"{image_id}: its folder and fracture_count in dataset.csv disagree; the count is used")
     boxes = _boxes(root, images, notes)
-    release = (int(in_folder.sum()), int((~in_folder).sum()), len(boxes))
+    version = RELEASES.get((*by_folder, len(boxes)), "unknown release")
+    drawn = images["image_id"].map(boxes["image_id"].value_counts()).fillna(0).astype(int)
+    for row in images.assign(drawn=drawn)[drawn != images["fracture_count"]].itertuples():
+        notes.append(f"{row.image_id}: fracture_count is {row.fracture_count}, but YOLO boxes are {row.drawn}")
+    boxes = boxes[boxes["image_id"].isin(images.loc[images["reason"] == "", "image_id"])].reset_index(drop=True)
+    parts = _official_parts(root, notes)
     several = images[REGIONS].sum(axis=1) > 1
     region = images[REGIONS].idxmax(axis=1).where(~(several | (images["mixed"] > 0)), "mixed")
     frame = pd.DataFrame(
@@ -55,7 +66,7 @@ def read(root: Path) -> ImageSet:
             "exam": images["image_id"],
             "plane": "",
             "group": images["image_id"],
-            "official_part": images["image_id"].map(_official_parts(root)).fillna(""),
+            "official_part": pd.Series([parts.get(i, "") for i in images["image_id"]], dtype=str),
             "body_part": region,
             "view": ["+".join(v for v, on in zip(VIEWS, row, strict=True) if on) for row in images[VIEWS].to_numpy()],
             "modality": "radiograph",
@@ -67,9 +78,7 @@ def read(root: Path) -> ImageSet:
     )
     wide = images.set_index("image_id")[["fracture_count", "hardware", "multiscan"]]
     wide.insert(0, "fractured", (wide["fracture_count"] > 0).astype(float))
-    return ImageSet(
-        "fracatlas", RELEASES.get(release, "unknown release"), root, frame, long_labels(wide), boxes, notes
-    )
+    return ImageSet("fracatlas", version, root, frame, long_labels(wide), boxes, notes)
 
 
 def _image_folders(root: Path) -> dict[str, Path]:
@@ -93,32 +102,40 @@ def _image_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _csv(root: Path) -> pd.DataFrame:
+def _csv(root: Path) -> tuple[pd.DataFrame, set[str], list[str]]:
+    """The good lines of dataset.csv, the image ids of the others, and notes on them."""
     path = root / "dataset.csv"
     if not path.is_file():
         raise OrthoError(f"{path} is missing: it holds the labels of FracAtlas. Unpack the release again.")
-    table = pd.read_csv(path, encoding="utf-8-sig")
-    absent = [column for column in COLUMNS if column not in table.columns]
-    if absent:
-        raise OrthoError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(table.columns)}.")
+    table = read_csv(path, COLUMNS)
     numbers = table[COLUMNS[1:]].apply(pd.to_numeric, errors="coerce")
-    bad = ~np.isfinite(numbers).all(axis=1)
-    if bad.any():
-        row = table[bad].iloc[0]
-        raise OrthoError(
-            f"{path}, line {int(bad.idxmax()) + 2} ({row['image_id']}): a value is not a number; "
-            f"expected 0, 1 or a count in {', '.join(COLUMNS[1:])}."
+    wrong = ~((numbers >= 0) & (numbers % 1 == 0) & np.isfinite(numbers))
+    bad = wrong.any(axis=1)
+    if bad.all():
+        raise OrthoError(f"{path}: no line has 0, 1 or a count in all of {', '.join(COLUMNS[1:])}. Unpack it again.")
+    names = table["image_id"].astype(str).map(lambda name: Path(name).stem)
+    notes = []
+    for number in table.index[bad]:
+        column = wrong.columns[wrong.loc[number]][0]
+        notes.append(
+            f"dataset.csv, line {number + 2} ({names[number]}): {column} = {table.loc[number, column]}, expected 0, 1 "
+            "or a count; its image is left out"
         )
-    return pd.concat([table["image_id"].astype(str).map(lambda name: Path(name).stem), numbers.astype(int)], axis=1)
+    good, repeated = unique_ids(numbers.assign(image_id=names, line=numbers.index + 2), "line")
+    good = good[good["image_id"].isin(names[~bad])].drop(columns="line")
+    return good.astype(dict.fromkeys(COLUMNS[1:], int)), set(names) - set(good["image_id"]), notes + repeated
 
 
-def _official_parts(root: Path) -> dict[str, str]:
+def _official_parts(root: Path, notes: list[str]) -> dict[str, str]:
     parts = {}
     for stem, part in PARTS.items():
         path = root / "Utilities" / "Fracture Split" / f"{stem}.csv"
-        if path.is_file():
-            for name in pd.read_csv(path, encoding="utf-8-sig")["image_id"]:
-                parts[Path(str(name)).stem] = part
+        try:
+            names = read_csv(path, ["image_id"])["image_id"]
+        except OrthoError as error:
+            notes.append(f"no official {part} part: {error}")
+            continue
+        parts |= {Path(str(name)).stem: part for name in names}
     return parts
 
 
@@ -126,16 +143,17 @@ def _boxes(root: Path, images: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     rows = []
     for image in images.itertuples():
         path = root / "Annotations" / "YOLO" / f"{image.image_id}.txt"
-        lines = path.read_text().split("\n") if path.is_file() else []
+        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                x, y, w, h = (float(value) for value in line.split()[1:5])
-                if not all(0 <= v <= 1 for v in (x, y, w, h)):
+                _, x, y, w, h = (float(value) for value in line.split())
+                if not (0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1):
                     raise ValueError
             except ValueError:
-                notes.append(f"{path.name}, line {number}: '{line.strip()[:40]}' is no YOLO box; left out")
+                text = line.strip()[:40]
+                notes.append(f"{path.name}, line {number}: '{text}' is no YOLO box (class x y w h, 0 to 1); left out")
                 continue
             corners = ((x - w / 2) * image.width, (y - h / 2) * image.height)
             corners += ((x + w / 2) * image.width, (y + h / 2) * image.height)

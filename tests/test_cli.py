@@ -1,0 +1,279 @@
+"""The command line: its options are frozen, `--json` is one object, errors are one line and an exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import madeup
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from ortholib import cli, fits, phantom, runs
+from ortholib.errors import OrthoError
+
+# Commands and their parameters. A change here is a change for everybody's scripts: make it on purpose.
+OPTIONS = {
+    "bench": "NAME --json",
+    "data check": "NAME --edition --json --root",
+    "data list": "--json",
+    "data pack": "NAME --edition --json --root --size",
+    "data phantom": "--json --out --seed",
+    "doctor": "--json",
+    "fit": "SPEC --edition --json",
+    "results": "--edition --json",
+    "results record": "FOLDER --json",
+    "run": "NOTEBOOK --edition --json --set",
+}
+
+SPEC = "kind: finetune\ndataset: kneekl\ntask: kl\nsplit: official\nsize: 64\nepochs: 2\n"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # main() sets a handler, which pytest needs itself
+    return madeup.project(tmp_path / "project", monkeypatch)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ortholib", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def knees(tmp_path) -> Path:
+    """Fifteen tiny knees of as many patients in the layout of the release, the last file cut off."""
+    root = tmp_path / "kneeKL224"
+    for i in range(15):
+        part, grade = ("train", "val", "test")[i // 5], i % 5
+        folder = root / part / str(grade)
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (24, 24), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{9000000 + i}L.png")
+    file = root / "test" / "4" / "9000014L.png"
+    file.write_bytes(file.read_bytes()[:300])
+    return root
+
+
+def loads(out: str) -> dict:
+    """The one JSON object that a whole standard output is; NaN is none."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(out, parse_constant=refuse)
+
+
+def commands(group, before: str = "") -> dict:
+    found = {}
+    for name, command in group.commands.items():
+        arguments = [p.name.upper() for p in command.params if p.param_type_name == "argument"]
+        options = sorted(p.opts[-1] for p in command.params if p.param_type_name == "option")
+        if not getattr(command, "commands", None) or command.invoke_without_command:
+            found[f"{before}{name}"] = " ".join([*arguments, *options])
+        if getattr(command, "commands", None):
+            found |= commands(command, f"{name} ")
+    return found
+
+
+def test_options_are_frozen():
+    assert commands(typer.main.get_command(cli.app)) == OPTIONS
+
+
+def test_help_needs_nothing_slow():
+    code = "import sys, ortholib.cli; print(sorted({'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_help_names_every_command(call):
+    code, out, _ = call("--help")
+    assert code == 0 and all(name.split()[0] in out for name in OPTIONS)
+
+
+def test_doctor(home, call, monkeypatch):
+    weights = home.parent / "weights"
+    (weights / "an-encoder").mkdir(parents=True)
+    monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(weights))
+    code, out, _ = call("doctor", "--json")
+    facts = loads(out)
+    needed = {"python", "torch", "cuda", "gpu", "compiler", "cores", "memory", "data_roots", "weights"}
+    assert code == 0 and needed <= set(facts)
+    assert facts["data_roots"] == {"fracatlas": "absent", "kneekl": "absent"} and facts["weights"] == ["an-encoder"]
+    code, out, _ = call("doctor")
+    assert code == 0 and "an-encoder" in out and "{" not in out
+
+
+def test_data_list(home, call, knees, monkeypatch):
+    monkeypatch.setenv("ORTHOLIB_DATA", str(knees.parent))
+    code, out, _ = call("data", "list", "--json")
+    rows = {row["name"]: row for row in loads(out)["sets"]}
+    assert code == 0 and set(rows) == {"fracatlas", "kneekl"}
+    assert all({"licence", "registration", "where", "present"} <= set(row) for row in rows.values())
+    assert rows["kneekl"]["present"] == str(knees) and rows["fracatlas"]["present"] == ""
+    assert "CC BY 4.0" in call("data", "list")[1]
+
+
+def test_data_check_and_pack(home, call, knees):
+    code, out, _ = call("data", "check", "kneekl", "--root", knees, "--json")
+    facts = loads(out)
+    assert code == 0 and (facts["images"], facts["readable"], facts["unreadable"]) == (15, 14, 1)
+    assert facts["per_class"] == {str(k): 3 for k in range(5)} and facts["official_parts"]["train"] == 5
+    assert {"version", "boxes", "groups", "label_conflicts"} <= set(facts) and facts["groups"] == 15
+    assert list(facts["unreadable_files"]) == ["test/4/9000014L.png"]
+    code, out, _ = call("data", "pack", "kneekl", "--root", knees, "--size", "16", "--json")
+    facts = loads(out)
+    assert code == 0 and (facts["N"], facts["S"], facts["bytes"]) == (14, 16, 14 * 16 * 16)
+    assert Path(facts["store"]).is_dir() and facts["hash"] and facts["images_per_s"] > 0
+
+
+def test_data_phantom(home, call, monkeypatch):
+    monkeypatch.setattr(phantom, "write", lambda out, seed: {"seed": seed, "kneeKL224": {"images": 3}})
+    code, out, _ = call("data", "phantom", "--out", home / "p", "--seed", "4", "--json")
+    assert code == 0 and loads(out) == {"seed": 4, "kneeKL224": {"images": 3}}
+
+
+@pytest.fixture
+def stored(home, monkeypatch) -> list:
+    """Fits that were asked for; making one prints, as the trainer does."""
+    asked = []
+
+    def ensure(settings, edition):
+        asked.append((settings, edition))
+        print("epoch 1")
+        record = {"kind": "finetune", "steps": 6, "images_per_s": 45.0, "mfu": None, "wall_seconds": 2.0}
+        return fits.Fit("abc", home, record | {"best_epoch": 1, "val_metric": 0.7, "threshold": float("nan")})
+
+    monkeypatch.setattr(fits, "ensure", ensure)
+    return asked
+
+
+def test_fit(home, call, stored):
+    spec = home / "spec.yaml"
+    spec.write_text(SPEC + "learning_rate: 1e-4\n")
+    code, out, err = call("fit", spec, "--edition", "real", "--json")
+    facts = loads(out)
+    assert code == 0 and "epoch 1" in err and stored[0][0].learning_rate == 1e-4 and stored[0][1] == "real"
+    assert {"key", "folder", "kind", "steps", "images_per_s", "mfu", "metrics"} <= set(facts)
+    assert facts["metrics"] == {"best_epoch": 1, "val_metric": 0.7, "threshold": None}
+    assert "epoch 1" in call("fit", spec)[1]
+
+
+def test_fit_that_is_refused(home, call, stored, monkeypatch):
+    spec = home / "spec.yaml"
+    for text, word in (("kind: finetune\nepoch: 2\n", "'epoch'"), ("- a\n", "list"), ("", "'None'"), ("a: [", "YAML")):
+        spec.write_text(text)
+        code, out, err = call("fit", spec, "--json")
+        assert code == 2 and word in loads(out)["error"] and err.startswith("error: ")
+    code, _, err = call("fit", "31-knee:0")
+    assert code == 2 and "neither a file nor CHAPTER:NUMBER" in err
+    code, _, err = call("fit", spec, "--edition", "reel")
+    assert code == 2 and "'reel' is unknown" in err and not stored
+
+    def fail(*_):
+        print("epoch 1")
+        raise OrthoError("the loss is nan")
+
+    monkeypatch.setattr(fits, "ensure", fail)
+    spec.write_text(SPEC)
+    code, out, err = call("fit", spec, "--json")
+    assert code == 1 and loads(out) == {"error": "the loss is nan"} and err == "epoch 1\nerror: the loss is nan\n"
+
+
+def test_run(home, call, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runs, "execute", lambda *words: asked.append(words) or home)
+    words = ("run", "notebooks/30-knee-oa.ipynb", "--edition", "real", "--json")
+    code, out, _ = call(*words, "--set", "epochs=3", "--set", "rate=1e-3", "--set", "name=a=b", "--set", "mirror=true")
+    assert code == 0 and loads(out) == {"status": "done", "folder": str(home), "metrics": None}
+    assert asked == [("30-knee-oa", "real", {"epochs": 3, "rate": 1e-3, "name": "a=b", "mirror": True})]
+    for setting, word in (("epochs", "name=value"), ("a=[", "YAML")):
+        code, out, err = call(*words, "--set", setting)
+        assert code == 2 and word in loads(out)["error"] and setting in err
+
+
+def test_bench(home, call):
+    script = 'def run():\n    print("warm-up")\n    return {"images_per_s": 45.0, "mfu": None}\n'
+    (home / "bench" / "walk.py").write_text(script)
+    code, out, err = call("bench", "walk", "--json")
+    assert code == 0 and loads(out) == {"images_per_s": 45.0, "mfu": None} and "warm-up" in err
+    code, _, err = call("bench", "fly")
+    assert code == 2 and "no bench 'fly'; known: walk" in err
+    assert call("bench", "walk", "--jsno")[0] == 2  # not swallowed
+
+
+def test_results(home, call):
+    assert loads(call("results", "--json")[1]) == {"rows": []}
+    assert "No results yet" in call("results")[1]
+    run = madeup.finished(home)
+    code, out, _ = call("results", "record", run, "--json")
+    assert code == 0 and loads(out) == {"recorded": str(home / "results" / "real" / "30-knee-oa")}
+    code, out, _ = call("results", "--edition", "real", "--json")
+    rows = loads(out)["rows"]
+    needed = {"edition", "paper", "arm", "dataset", "split", "metric", "value", "low", "high", "n", "n_groups"}
+    assert code == 0 and len(rows) == 8 and needed | {"seeds", "run"} <= set(rows[0])
+    assert "roc_auc" in call("results")[1]
+    code, out, _ = call("results", "--edition", "reel", "--json")
+    assert code == 2 and "'reel' is unknown" in loads(out)["error"]
+    code, out, _ = call("results", "record", madeup.finished(home, "phantom"), "--json")
+    assert code == 1 and "only finished real or paper runs" in loads(out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("data", "check", "kneekle"), 2, "'kneekle' is no registered data set"),
+        (("data", "check", "kneekl"), 1, "ORTHOLIB_DATA is not set"),
+        (("data", "check", "kneekl", "--root", "/nowhere"), 1, "/nowhere is not a folder"),
+        (("data", "check", "kneekl", "--edition", "reel"), 2, "'reel' is unknown"),
+        (("run", "31-knee"), 2, "31-knee"),
+        (("run", "00-data", "--edition", "reel"), 2, "'reel' is unknown"),
+        (("data", "pack", "kneekl"), 2, "--size"),
+        (("data", "pack", "kneekl", "--size", "big"), 2, "integer"),
+        (("dat",), 2, "No such command 'dat'"),
+        (("doctor", "--jsno"), 2, "No such option: --jsno"),
+    ],
+)
+def test_errors_go_to_standard_error_with_their_exit_code(home, call, words, code, text):
+    done, out, err = call(*words)
+    assert done == code and text in " ".join(err.split()) and "Traceback" not in err
+    assert out == ""
+
+
+def test_values_with_brackets_are_shown_as_they_are(capsys):
+    cli.show({"notes": ["a [/b] [red]"], "none": {}}, False)
+    assert "a [/b] [red]" in capsys.readouterr().out
+
+
+def test_ctrl_c_during_a_run_is_130_and_leaves_no_kernel(tmp_path, monkeypatch):
+    home = madeup.project(tmp_path, monkeypatch)
+    madeup.notebook(home, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(120)")
+    command = [sys.executable, "-m", "ortholib.cli", "run", madeup.CHAPTER, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pid = home / "notebooks" / "pid"
+        while not (pid.is_file() and pid.read_text()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert err.splitlines()[-1].startswith("interrupted: ") and "Traceback" not in err and "memory" not in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not (home / "runs" / "phantom" / madeup.CHAPTER).exists()

@@ -1,0 +1,211 @@
+"""Fits: made once, under a key that follows everything they are made of; a killed one goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import madeup
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ortholib import fits, provenance, tasks
+from ortholib.classify import finetune
+from ortholib.classify.settings import Finetune
+from ortholib.errors import OrthoError, UsageError
+
+GOOD = {"kind": "finetune", "dataset": "kneekl", "task": "kl", "split": "official", "size": 64, "epochs": 2}
+MADE = {"kind": "finetune", "steps": 6, "images_per_s": 1.0, "mfu": None}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(tasks, "prepare", lambda *asked: madeup.labelled())
+    return madeup.project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def trained(home, monkeypatch) -> list[Finetune]:
+    """Settings of the trainings that were really started; the trainer only leaves a file."""
+    calls = []
+
+    def train(data, asked, folder):
+        calls.append(asked)
+        (folder / "history.parquet").write_bytes(b"")
+        return dict(MADE)
+
+    monkeypatch.setattr(finetune, "train", train)
+    return calls
+
+
+def test_settings_take_defaults_and_whole_numbers():
+    assert fits.settings(GOOD) == Finetune("kneekl", "kl", "official", 64, 2)
+    asked = fits.settings(GOOD | {"learning_rate": 1})
+    assert asked.learning_rate == 1.0 and type(asked.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "finetun"}, ["'finetun'", "finetune"]),
+        ({"kind": None}, ["'None'", "finetune"]),
+        ({"epoch": 2}, ["'epoch'", "epochs"]),
+        ({"epochs": "two"}, ["epochs", "'two'", "int"]),
+        ({"epochs": True}, ["epochs", "True", "int"]),
+        ({"epochs": 2.0}, ["epochs", "2.0", "int"]),
+        ({"learning_rate": "fast"}, ["learning_rate", "'fast'", "float"]),
+        ({"learning_rate": False}, ["learning_rate", "False", "float"]),
+        ({"dataset": 3}, ["dataset", "3", "str"]),
+    ],
+)
+def test_settings_refused_by_name(change, words):
+    with pytest.raises(UsageError) as error:
+        fits.settings(GOOD | change)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_settings_missing():
+    with pytest.raises(UsageError, match="needs task, epochs"):
+        fits.settings({name: GOOD[name] for name in GOOD if name not in ("task", "epochs")})
+
+
+def test_made_once(home, trained):
+    first = fits.ensure(madeup.SETTINGS, "phantom")
+    again = fits.ensure(madeup.SETTINGS, "phantom")
+    assert len(trained) == 1 and again == first
+    assert first.folder == home / "runs" / "phantom" / "fits" / first.key
+    record = first.record
+    assert record["status"] == "done" and record["edition"] == "phantom" and record["resumed"] is False
+    assert record["settings"]["backbone"] == "resnet10t" and record["data"] == {"version": "v1"}
+    assert record["initial"] == {"source": "random", "sha256": None} and record["code"]
+    assert record["wall_seconds"] >= 0 and record["peak_memory_gib"] > 0 and record["started"].endswith("Z")
+    assert {"commit", "dirty", "versions", "hardware"} <= set(record)
+    fits.ensure(madeup.SETTINGS, "real")  # an edition shares nothing with another
+    assert len(trained) == 2
+
+
+def test_key_follows_settings_data_initial_weights_and_code(home, trained, monkeypatch):
+    weights = home / "w.safetensors"
+    weights.write_bytes(b"one")
+    asked = replace(madeup.SETTINGS, initial=str(weights))
+    keys = [fits.ensure(asked, "phantom").key]
+    for field, value in (("seed", 1), ("epochs", 4), ("rotation", 0.0), ("class_weights", "balanced")):
+        keys.append(fits.ensure(replace(asked, **{field: value}), "phantom").key)
+    weights.write_bytes(b"two")
+    keys.append(fits.ensure(asked, "phantom").key)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "prepare", lambda *_: madeup.labelled("v2"))
+        keys.append(fits.ensure(asked, "phantom").key)
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "code_hash", lambda files: "other code")
+        keys.append(fits.ensure(asked, "phantom").key)
+    assert len(set(keys)) == len(keys) == len(trained)
+    weights.write_bytes(b"one")
+    assert fits.ensure(asked, "phantom").key == keys[0] and len(trained) == len(keys)
+
+
+def test_data_are_prepared_as_asked(home, trained, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tasks, "prepare", lambda *words: asked.append(words) or madeup.labelled())
+    fits.ensure(replace(madeup.SETTINGS, fraction=0.25), "real")
+    assert asked == [("blobs", "disc", "official", 32, "real", 0.25)]
+
+
+def test_code_of_a_fit_is_its_trainer(home):
+    """Chapters load the trainers by name; their keys and the graph must follow them all the same."""
+    for _, module in fits.KINDS.values():
+        used = provenance.modules_used("import ortholib.fits")
+        assert provenance.modules_used(f"import {module}") <= used
+        assert {"finetune.py", "augment.py", "metrics.py"} <= {file.name for file in used}
+
+
+def test_interrupted_goes_on_from_what_is_there(home, monkeypatch):
+    seen = []
+
+    def train(data, asked, folder):
+        seen.append(sorted(file.name for file in folder.iterdir()))
+        (folder / "checkpoint.pt").write_bytes(b"")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return dict(MADE)
+
+    monkeypatch.setattr(finetune, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        fits.ensure(madeup.SETTINGS, "phantom")
+    folders = [f for f in (home / "runs" / "phantom" / "fits").iterdir() if f.is_dir()]
+    assert [f.suffix for f in folders] == [".partial"]
+    made = fits.ensure(madeup.SETTINGS, "phantom")
+    assert seen == [[], ["checkpoint.pt"]] and made.record["resumed"] is True
+    assert not folders[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "kept"),
+    [
+        (OrthoError("the loss is nan in epoch 1"), "OrthoError: the loss is nan in epoch 1"),
+        (RuntimeError("out of memory"), "RuntimeError: out of memory"),
+    ],
+)
+def test_failure_is_kept_with_its_reason_and_can_be_tried_again(home, trained, monkeypatch, raised, kept):
+    def fail(*_):
+        raise raised
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "train", fail)
+        with pytest.raises(OrthoError, match=str(raised)):
+            fits.ensure(madeup.SETTINGS, "phantom")
+    (failed,) = (home / "runs" / "phantom" / "fits").glob("*.failed")
+    assert (failed / "error.txt").read_text() == f"{kept}\n" and not (failed / "run.json").exists()
+    assert not list(failed.parent.glob("*.partial"))
+    assert fits.ensure(madeup.SETTINGS, "phantom").key == failed.stem and len(trained) == 1
+
+
+KILLED = """
+import os
+import madeup
+import torch
+from ortholib import fits, tasks
+from ortholib.classify import finetune
+torch.set_num_threads(1)
+tasks.prepare = lambda *asked: madeup.labelled()
+save, epochs = finetune._save, []
+def save_then_die(*arguments):
+    save(*arguments)
+    epochs.append(1)
+    if len(epochs) == 2:
+        os.kill(os.getpid(), 9)
+finetune._save = save_then_die
+fits.ensure(madeup.SETTINGS, "phantom")
+"""
+
+
+@pytest.fixture
+def one_thread():
+    """Threads that fight for a busy machine make small steps ten times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_killed_training_resumes_to_the_same_weights(home, monkeypatch, one_thread):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    died = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    (partial,) = (home / "runs" / "phantom" / "fits").glob("*.partial")
+    assert (partial / "checkpoint.pt").is_file()
+    resumed = fits.ensure(madeup.SETTINGS, "phantom")
+    assert resumed.key == partial.stem and resumed.record["resumed"] is True and not partial.exists()
+    monkeypatch.setenv("ORTHOLIB_RUNS", str(home / "elsewhere"))
+    whole = fits.ensure(madeup.SETTINGS, "phantom")
+    assert whole.key == resumed.key and whole.record["resumed"] is False
+    one, other = (load_file(fit.folder / "weights.safetensors") for fit in (whole, resumed))
+    assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+    pd.testing.assert_frame_equal(whole.predictions, resumed.predictions)
+    assert whole.history["epoch"].tolist() == resumed.history["epoch"].tolist() == [1, 2, 3]
+    assert json.dumps(resumed.record["counts"]) == '{"train": 32, "val": 8, "test": 8}'

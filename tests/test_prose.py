@@ -1,0 +1,131 @@
+"""Sentences that surgeons read: every branch, and the inputs that could make them say something false."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from ortholib import prose
+
+NAN = math.nan
+
+
+def row(value=0.788, low=0.765, high=0.81, reason="", **more) -> pd.Series:
+    return pd.Series({"value": value, "low": low, "high": high, "reason": reason, **more})
+
+
+def recalls(*rows: tuple) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["name", "value", "low", "high"])
+    return frame.assign(reason="")
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "plural", "text"),
+    [
+        (0, "image", None, "0 images"),
+        (1, "image", None, "1 image"),
+        (1656, "image", None, "1,656 images"),
+        (2, "study", "studies", "2 studies"),
+        (1, "study", "studies", "1 study"),
+    ],
+)
+def test_count(n, noun, plural, text):
+    assert prose.count(n, noun, plural) == text
+
+
+def test_interval():
+    assert prose.interval(row()) == "0.788 (95 % interval 0.765 to 0.810)"
+    assert prose.interval(row(), 2) == "0.79 (95 % interval 0.77 to 0.81)"
+    one_class = row(NAN, NAN, NAN, "undefined: needs units of both classes")
+    assert prose.interval(one_class) == "not computable (undefined: needs units of both classes)"
+    one_group = row(low=NAN, high=NAN, reason="no interval: all units are of one group")
+    assert prose.interval(one_group) == "0.788 (no interval: all units are of one group)"
+    biased = row(0.05, 0.06, 0.09, "value outside its interval: the metric is biased under resampling")
+    assert prose.interval(biased).endswith("0.090; value outside its interval: the metric is biased under resampling)")
+
+
+@pytest.mark.parametrize(
+    ("ours", "begins"),
+    [
+        (row(0.7, 0.65, 0.81), "The whole interval lies below the 2 published values (0.82 to 0.88)"),
+        (row(0.9, 0.89, 0.95), "The whole interval lies above the 2 published values (0.82 to 0.88)"),
+        (row(0.8, 0.78, 0.82), "The interval overlaps the range of the 2 published values (0.82 to 0.88)"),
+        (row(0.85, 0.84, 0.86), "The interval overlaps the range of the 2 published values (0.82 to 0.88)"),
+        (row(0.9, 0.88, 0.92), "The interval overlaps the range of the 2 published values (0.82 to 0.88)"),
+        (row(0.9, NAN, NAN, "one group"), "No comparison is possible: one group."),
+        (row(NAN, NAN, NAN, "one class"), "No comparison is possible: one class."),
+    ],
+)
+def test_against_published(ours, begins):
+    sentence = prose.against_published(ours, pd.Series([0.88, 0.82]), "real")
+    assert sentence.startswith(begins) and sentence.endswith(".")
+    assert not {"reproduced", "better", "worse", "significant"} & set(sentence.split())
+    assert "Generated" in prose.against_published(ours, pd.Series([0.88, 0.82]), "phantom")
+
+
+def test_against_one_or_no_published_value():
+    one = prose.against_published(row(), pd.Series([0.88]), "paper")
+    assert one.startswith("The whole interval lies below the one published value (0.88), which comes from")
+    none = prose.against_published(row(), pd.Series([], dtype=float), "real")
+    assert none == "No comparison is possible: there is no published value."
+
+
+def test_hardest_apart():
+    table = recalls(("KL 0", 0.9, 0.8, 1.0), ("KL 1", 0.3, 0.2, 0.4), ("KL 2", 0.6, 0.5, 0.7))
+    assert prose.hardest(table) == (
+        "KL 1 is found least often: recall 0.30 (95 % interval 0.20 to 0.40), below every other class with images, "
+        "intervals apart."
+    )
+    assert "apart" in prose.hardest(pd.concat([table, recalls(("KL 3", NAN, NAN, NAN))]))  # no images: not ranked
+
+
+def test_hardest_overlapping():
+    for low in (0.35, 0.4):  # touching is not apart
+        table = recalls(("KL 0", 0.9, 0.8, 1.0), ("KL 1", 0.3, 0.2, 0.4), ("KL 2", 0.5, low, 0.6))
+        assert prose.hardest(table).endswith("though its interval overlaps another class's.")
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_hardest_without_an_interval_is_not_apart(missing):
+    table = recalls(("KL 0", 0.9, 0.8, 1.0), ("KL 1", 0.3, 0.2, 0.4))
+    table.loc[missing, ["low", "high", "reason"]] = [NAN, NAN, "no interval: all units are of one group"]
+    sentence = prose.hardest(table)
+    assert "intervals apart" not in sentence and "overlaps" not in sentence
+    assert sentence.endswith("though not every class has an interval, so none is shown to lie apart.")
+
+
+def test_hardest_ties_and_too_few():
+    tied = recalls(("KL 0", 0.9, 0.8, 1.0), ("KL 1", 0.0, 0.0, 0.0), ("KL 2", 0.0, 0.0, 0.0))
+    assert prose.hardest(tied) == "KL 1 and KL 2 are found least often, equally so: recall 0.00."
+    equal = recalls(("KL 0", 1.0, 1.0, 1.0), ("KL 1", 1.0, 1.0, 1.0))
+    assert prose.hardest(equal) == "All 2 classes are found equally often: recall 1.00."
+    three = recalls(*((f"KL {k}", 0.0, 0.0, 0.0) for k in range(3)), ("KL 4", 0.5, 0.4, 0.6))
+    assert prose.hardest(three).startswith("KL 0, KL 1 and KL 2 are")
+    for table in (recalls(), recalls(("KL 0", 0.9, 0.8, 1.0)), recalls(("a", NAN, NAN, NAN), ("b", 1.0, 1.0, 1.0))):
+        assert prose.hardest(table) == "Too few classes have images in test to rank them."
+
+
+@pytest.mark.parametrize(
+    ("confidence", "accuracy", "begins"),
+    [
+        (0.80, 0.70, "On average it is surer than it is right: mean confidence 0.80, accuracy 0.70; ECE 0.788 ("),
+        (0.60, 0.70, "On average it is less sure than it is right:"),
+        (0.705, 0.70, "On average it is about as sure as it is right:"),
+        (0.695, 0.70, "On average it is about as sure as it is right:"),
+        (NAN, NAN, "Whether its confidence can be believed is not computable"),
+    ],
+)
+def test_calibration(confidence, accuracy, begins):
+    assert prose.calibration(row(), confidence, accuracy).startswith(begins)
+
+
+def test_calibration_without_an_interval():
+    sentence = prose.calibration(row(0.1, NAN, NAN, "no interval: all units are of one group"), 0.8, 0.7)
+    assert sentence.endswith("ECE 0.100 (no interval: all units are of one group).")
+
+
+def test_crossing():
+    assert prose.crossing(0, 1656) == "No patient stands in more than one official part (1,656 patients)."
+    assert prose.crossing(0, 1) == "No patient stands in more than one official part (1 patient)."
+    assert prose.crossing(1, 10) == "**1 of 10 patients stands in more than one official part**: scores on it leak."
+    assert prose.crossing(1200, 2000).startswith("**1,200 of 2,000 patients stand in")

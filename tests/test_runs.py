@@ -1,0 +1,235 @@
+"""Chapters: what their parameters refuse, what their key depends on, and what an execution leaves on disk."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import madeup
+import nbformat
+import pandas as pd
+import pytest
+
+from ortholib import plans, provenance, runs
+from ortholib.errors import OrthoError, UsageError
+
+NAME = "chapter"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(plans, "CHAPTERS", {NAME: ([], lambda parameters: [])})
+    return madeup.project(tmp_path, monkeypatch)
+
+
+def write(home: Path, *sources: str, **options) -> Path:
+    return madeup.notebook(home, *sources, chapter=NAME, **options)
+
+
+def yaml(home: Path, text: str) -> None:
+    (home / "params" / "phantom" / f"{NAME}.yaml").write_text(text)
+
+
+def test_parameters_come_from_notebook_then_file_then_command_line(home):
+    write(home)
+    yaml(home, "edition: phantom\nepochs: 5\nrate: 1\n")
+    values = runs.parameters(NAME, "phantom", {"epochs": 7, "mirror": True})
+    assert values == {"edition": "phantom", "epochs": 7, "rate": 1.0, "mirror": True, "backbone": "resnet10t"}
+    assert type(values["rate"]) is float
+    assert runs.parameters(NAME, "real") == values | {"edition": "real", "epochs": 3, "rate": 1e-3, "mirror": False}
+    yaml(home, "rate: 5e-4\n")  # text in YAML 1.1
+    assert runs.parameters(NAME, "phantom")["rate"] == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        ("epoch: 5", {}, ["phantom/chapter.yaml", "'epoch'", "epochs"]),
+        ("", {"epoch": 5}, ["--set", "'epoch'", "epochs"]),
+        ("epochs: many", {}, ["phantom/chapter.yaml", "epochs", "'many'", "int"]),
+        ("", {"epochs": "many"}, ["--set", "epochs", "'many'", "int"]),
+        ("", {"epochs": True}, ["epochs", "True", "bool", "int"]),
+        ("", {"epochs": 3.0}, ["epochs", "3.0", "float", "int"]),
+        ("", {"mirror": 1}, ["mirror", "1", "int", "bool"]),
+        ("", {"rate": True}, ["rate", "bool", "float"]),
+        ("", {"rate": "fast"}, ["rate", "'fast'", "float"]),
+        ("", {"backbone": 18}, ["backbone", "18", "str"]),
+        ("", {"backbone": None}, ["backbone", "None", "str"]),
+        ("", {"edition": "real"}, ["--set", "edition", "'real'", "'phantom'"]),
+        ("edition: paper", {}, ["phantom/chapter.yaml", "'paper'", "'phantom'"]),
+        ("epochs: [", {}, ["phantom/chapter.yaml", "YAML"]),
+        ("- epochs", {}, ["phantom/chapter.yaml", "list", "name: value"]),
+    ],
+)
+def test_parameters_refused_by_name(home, text, overrides, words):
+    write(home)
+    yaml(home, text)
+    with pytest.raises(UsageError) as error:
+        runs.parameters(NAME, "phantom", overrides)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_unknown_chapter_edition_or_file(home):
+    with pytest.raises(UsageError, match=r"chapter\.yaml is missing: .* no phantom edition"):
+        runs.parameters(NAME, "phantom")
+    write(home)
+    with pytest.raises(UsageError, match="'reel' is unknown; expected one of phantom, real, paper"):
+        runs.parameters(NAME, "reel")
+    (home / "params" / "phantom" / "chaptr.yaml").write_text("")
+    with pytest.raises(UsageError, match="'chaptr' is no chapter; known: chapter"):
+        runs.execute("chaptr", "phantom")
+    with pytest.raises(UsageError, match="'reel' is unknown"):
+        runs.start(NAME, "reel")
+
+
+def test_key_follows_what_makes_the_chapter(home, monkeypatch):
+    package = home / "ortholib"
+    package.mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    for name in ("used", "deeper", "unrelated", "plans", "ledger"):
+        (package / f"{name}.py").write_text(f'"""What {name} does."""\nvalue = 1\n')
+    (package / "used.py").write_text("from ortholib import deeper\n")
+    write(home, "from ortholib import used\nused.value")
+    first = runs.chapter_key(NAME, "phantom")
+
+    (package / "unrelated.py").write_text("value = 2\n")
+    (package / "deeper.py").write_text('"""Says something else."""\n\n# why\nvalue = 1  # one\n')
+    yaml(home, "# a comment\nepochs: 3\n")
+    assert runs.chapter_key(NAME, "phantom") == first
+
+    keys = {first, runs.chapter_key(NAME, "phantom", {"epochs": 4})}
+    yaml(home, "epochs: 5\n")
+    keys.add(runs.chapter_key(NAME, "phantom"))
+    yaml(home, "")
+    (package / "deeper.py").write_text("value = 2\n")
+    keys.add(runs.chapter_key(NAME, "phantom"))
+    (package / "plans.py").write_text("value = 2\n")
+    keys.add(runs.chapter_key(NAME, "phantom"))
+    write(home, "from ortholib import used\nused.value + 1")
+    keys.add(runs.chapter_key(NAME, "phantom"))
+    assert len(keys) == 6
+
+
+def test_key_follows_the_published_values_where_they_are_compared_with(home):
+    published = home / "params" / "published.yaml"
+    write(home, "from ortholib import ledger")
+    published.write_text("- value: 1\n")
+    first = runs.chapter_key(NAME, "phantom")
+    published.write_text("- value: 2\n")
+    assert runs.chapter_key(NAME, "phantom") != first
+    write(home, "from ortholib import errors")
+    first = runs.chapter_key(NAME, "phantom")
+    published.write_text("- value: 3\n")
+    assert runs.chapter_key(NAME, "phantom") == first
+
+
+def test_executed_whole_then_replaced(home, monkeypatch, capsys):
+    write(
+        home,
+        'from ortholib import runs\nimport pandas as pd\nrun = runs.start("chapter", edition)',
+        'run.save(metrics=pd.DataFrame({"value": [rate]}))\nrun.note(data=["blobs: v1"])\nrun.note(fits=["abc"])',
+        'print("epoch", epochs)',
+    )
+    monkeypatch.setenv("ORTHOLIB_RUN", "of somebody else")
+    folder = runs.execute(NAME, "phantom", {"epochs": 7})
+    assert folder == home / "runs" / "phantom" / NAME
+    assert sorted(p.name for p in folder.iterdir()) == ["metrics.parquet", "notebook.ipynb", "run.json", "run.log"]
+    assert pd.read_parquet(folder / "metrics.parquet")["value"].tolist() == [1e-3]
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "done" and record["notebook"] == NAME and record["edition"] == "phantom"
+    assert record["parameters"]["epochs"] == 7 and record["key"] == runs.chapter_key(NAME, "phantom", {"epochs": 7})
+    assert record["data"] == ["blobs: v1"] and record["fits"] == ["abc"]
+    assert record["wall_seconds"] > 0 and record["peak_memory_gib"] > 0 and record["started"].endswith("Z")
+    assert {"commit", "dirty"} <= set(record) and {"python", "torch"} <= set(record["versions"])
+    assert record["hardware"]["cores"] == os.cpu_count()
+    assert "epoch 7" in (folder / "run.log").read_text() and "epoch 7" in capsys.readouterr().err
+    assert os.environ["ORTHOLIB_RUN"] == "of somebody else" and os.environ["ORTHOLIB_HOME"] == str(home)
+    assert not logging.getLogger("papermill").handlers
+
+    (folder / "stale.parquet").write_text("")
+    write(home, "import os\nopen(os.environ['ORTHOLIB_RUN'] + '/fresh', 'w').close()")
+    runs.execute(NAME, "phantom")
+    assert sorted(p.name for p in folder.iterdir()) == ["fresh", "notebook.ipynb", "run.json", "run.log"]
+    assert sorted(p.name for p in folder.parent.iterdir()) == [NAME, f"{NAME}.lock"]
+
+
+def test_failed_notebook_is_kept_and_the_old_run_stands(home):
+    old = home / "runs" / "phantom" / NAME
+    old.mkdir(parents=True)
+    (old / "run.json").write_text("{}")
+    write(home, "reached = 1", 'raise ValueError("no knee in row 7.")', "never = 1")
+    with pytest.raises(OrthoError) as error:
+        runs.execute(NAME, "phantom")
+    failed = old.with_name(f"{NAME}.failed")
+    assert f"{NAME}.ipynb, cell 'c1': ValueError: no knee in row 7. The" in str(error.value)
+    assert str(failed / "notebook.ipynb") in str(error.value) and error.value.exit_code == 1
+    assert json.loads((failed / "run.json").read_text())["status"] == "failed"
+    counts = {cell["id"]: cell.get("execution_count") for cell in nbformat.read(failed / "notebook.ipynb", 4).cells}
+    assert counts["c0"] and counts["c1"] and not counts["c2"]
+    assert (old / "run.json").read_text() == "{}" and not old.with_name(f"{NAME}.partial").exists()
+
+
+@pytest.mark.parametrize("death", ["os._exit(137)", "os.kill(os.getpid(), 9)"])
+def test_dead_kernel_says_probably_memory(home, death):
+    write(home, f"import os\n{death}")
+    with pytest.raises(OrthoError, match="the kernel died, probably memory"):
+        runs.execute(NAME, "phantom")
+    assert json.loads((home / "runs" / "phantom" / f"{NAME}.failed" / "run.json").read_text())["status"] == "failed"
+
+
+def test_what_papermill_cannot_start_is_a_failed_run(home, monkeypatch):
+    import papermill
+
+    def refuse(*_, **__):
+        raise OSError("disk full")
+
+    write(home)
+    monkeypatch.setattr(papermill, "execute_notebook", refuse)
+    with pytest.raises(OrthoError, match=r"chapter\.ipynb: OSError: disk full\."):
+        runs.execute(NAME, "phantom")
+    assert (home / "runs" / "phantom" / f"{NAME}.failed" / "run.json").is_file()
+
+
+def test_interruption_ends_the_kernel_and_leaves_nothing_that_poses_as_whole(home):
+    write(home, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(120)")
+    pid = home / "notebooks" / "pid"
+
+    def interrupt():
+        while not (pid.is_file() and pid.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(NAME, "phantom")
+    assert not (home / "runs" / "phantom" / NAME).exists()
+    assert not (home / "runs" / "phantom" / f"{NAME}.partial" / "run.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "ORTHOLIB_RUN" not in os.environ
+
+
+def test_opened_by_hand_a_chapter_writes_to_lab(home, monkeypatch):
+    assert runs.start(NAME, "real").folder == home / "runs" / "lab" / NAME
+    monkeypatch.setenv("ORTHOLIB_RUN", str(home / "batch"))
+    assert runs.start(NAME, "real").folder == home / "batch"
+
+
+def test_published_ids_are_hashes_that_keep_groups_together():
+    frame = pd.DataFrame({"unit_id": ["a", "b", "c"], "group": ["p", "p", "q"], "score_0": [0.1, 0.2, 0.3]})
+    hidden = runs.public(frame)
+    assert hidden["unit_id"].str.fullmatch("[0-9a-f]{12}").all() and hidden["unit_id"].nunique() == 3
+    assert hidden["group"].nunique() == 2 and hidden["group"][0] == hidden["group"][1]
+    assert runs.public(frame).equals(hidden) and frame["unit_id"].tolist() == ["a", "b", "c"]
+    assert not set(hidden["group"]) & set(frame["group"])
+
+
+def test_parameter_table_has_this_runs_values_and_the_help(home):
+    write(home)
+    table = runs.parameter_table(NAME, {"epochs": 9, "rate": 1e-3})
+    assert "| `epochs` | `9` | at most |" in table and "| `rate` | `0.001` | of the optimizer |" in table
+    assert "backbone" not in table
