@@ -47,8 +47,11 @@ class Split:
 
 
 def load(file: Path) -> Split:
-    """Read a saved split. Raises OrthoError where the file does not match the hash in its name."""
-    dataset, name, seed, expected = file.stem.split("-")
+    """Read a saved split (`excluded` is not in the file: 0). Raises OrthoError where name and content do not fit."""
+    try:
+        dataset, name, seed, expected = file.stem.split("-")
+    except ValueError:
+        raise OrthoError(f"{file} is no saved split; expected <dataset>-<name>-<seed>-<hash>.csv.") from None
     images = pd.read_csv(file, dtype={"image_id": str, "group": str, "part": str, "fraction": float})
     cut = int((images.groupby("group")["part"].nunique() > 1).sum())
     found = Split(dataset, name, int(seed), images, cut, excluded=0)
