@@ -207,9 +207,21 @@ def data_check(name: str, root: Root = None, edition: Edition = "real", as_json:
         "reasons": {reason: int(n) for reason, n in bad["reason"].value_counts().items()},
         "notes": image_set.notes,
     }
-    if as_json:
-        payload["unreadable_files"] = dict(zip(bad["path"], bad["reason"], strict=True))
-    show(payload, as_json)
+    files = dict(zip(bad["path"], bad["reason"], strict=True))
+    if not as_json and len(files) > 12:
+        files = dict(list(files.items())[:12]) | {"and more": f"{len(bad) - 12} (--json names them all)"}
+    show(payload | {"unreadable_files": files}, as_json)
+
+
+@data.command("audit")
+def data_audit(name: str, root: Root = None, edition: Edition = "real", as_json: Json = False) -> None:
+    """Look for what would mislead a study: damage, copies, leaks between official parts, shortcuts."""
+    from ortholib import audit, datasets
+
+    image_set = datasets.load(name, edition, root)
+    found = audit.run(image_set, datasets.SETS[name].label)
+    shortcuts = found.shortcuts.drop(columns=["n", "n_groups"], errors="ignore").to_dict(orient="records")
+    show({"name": name, "version": image_set.version, **found.counts, "shortcuts": shortcuts}, as_json)
 
 
 @data.command("pack")
@@ -224,15 +236,16 @@ def data_pack(
     from ortholib import datasets, tasks
 
     image_set = datasets.load(name, edition, root)
-    started = time.perf_counter()
+    started = time.time()
     store = tasks.pack(image_set, size)
-    seconds = time.perf_counter() - started
+    seconds = time.time() - started
+    packed_now = (store.folder / "store.json").stat().st_mtime >= started
     payload = {
         "store": str(store.folder),
         "N": len(store.image_ids),
         "S": size,
         "bytes": store.pixels.nbytes,
-        "images_per_s": round(len(store.image_ids) / seconds, 1),
+        "images_per_s": round(len(store.image_ids) / seconds, 1) if packed_now else None,  # None: it was there
         "hash": store.hash,
         "failed": store.failed,
     }

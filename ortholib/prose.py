@@ -84,3 +84,35 @@ def crossing(cut: int, patients: int) -> str:
         return f"No patient stands in more than one official part ({count(patients, 'patient')})."
     stand = "stands" if cut == 1 else "stand"
     return f"**{cut:,} of {count(patients, 'patient')} {stand} in more than one official part**: scores on it leak."
+
+
+def audit(counts: dict) -> str:
+    """What an audit of a set found, as Markdown bullets; `counts` as in `audit.Audit`."""
+    leaks = [f"{count(n, 'image')} of the official {part} part" for part, n in counts["leaked"].items() if n]
+    same = counts["leaked_identical"]
+    exact = ", ".join(f"{n} of {part}" for part, n in same.items() if n) or "none"
+    lines = [
+        f"{count(counts['truncated'], 'truncated file')} of {counts['images']:,}; "
+        f"{count(counts['exif_rotated'], 'file')} to be turned by the EXIF tag.",
+        f"{count(counts['pixel_duplicate_groups'], 'group')} of pixel-identical files "
+        f"({count(counts['pixel_duplicate_images'], 'file')}; {counts['pixel_duplicate_groups_truncated']} of the "
+        f"groups among truncated files); {count(counts['near_duplicate_groups'], 'group')} of near-identical "
+        f"readable images ({count(counts['near_duplicate_images'], 'image')}).",
+        f"{count(counts['conflicting_groups'], 'group')} of copies with **opposite labels**.",
+        f"Copies across official parts: {'; '.join(leaks) or 'none'} (pixel-identical: {exact}).",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def shortcuts(table: pd.DataFrame) -> str:
+    """How often each trait comes with the label, and whether the interval of its ROC AUC leaves out chance."""
+    if table.empty:
+        return "No trait to test."
+    texts = []
+    for row in table.to_dict("records"):
+        apart = row["low"] > 0.5 or row["high"] < 0.5
+        texts.append(
+            f"{row['trait']}: {row['positive']} of {count(row['images'], 'image')} positive, "
+            f"{'tells' if apart else 'does not clearly tell'} the label"
+        )
+    return "; ".join(texts) + "."

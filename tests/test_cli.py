@@ -22,6 +22,7 @@ OPTIONS = {
     "bench": "NAME --json",
     "data check": "NAME --edition --json --root",
     "data list": "--json",
+    "data audit": "NAME --edition --json --root",
     "data pack": "NAME --edition --json --root --size",
     "data phantom": "--json --out --seed",
     "doctor": "--json",

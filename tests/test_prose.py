@@ -129,3 +129,36 @@ def test_crossing():
     assert prose.crossing(0, 1) == "No patient stands in more than one official part (1 patient)."
     assert prose.crossing(1, 10) == "**1 of 10 patients stands in more than one official part**: scores on it leak."
     assert prose.crossing(1200, 2000).startswith("**1,200 of 2,000 patients stand in")
+
+
+def test_audit_names_every_count():
+    counts = {
+        "images": 4083, "truncated": 59, "exif_rotated": 25, "pixel_duplicate_groups": 79,
+        "pixel_duplicate_images": 163, "pixel_duplicate_groups_truncated": 1, "near_duplicate_groups": 85,
+        "near_duplicate_images": 181, "conflicting_groups": 4, "leaked": {"train": 14, "val": 14, "test": 0},
+        "leaked_identical": {"train": 8, "val": 8, "test": 0},
+    }  # fmt: skip
+    text = prose.audit(counts)
+    for piece in ("59 truncated files of 4,083", "25 files", "79 groups", "163 files", "85 groups", "181 images"):
+        assert piece in text
+    assert "14 images of the official val part" in text and "official test" not in text
+    clean = prose.audit(counts | {"leaked": dict.fromkeys(counts["leaked"], 0), "leaked_identical": {}})
+    assert "Copies across official parts: none (pixel-identical: none)" in clean
+
+
+def test_shortcut_claims_nothing_that_its_interval_does_not():
+    table = pd.DataFrame(
+        {
+            "trait": ["hardware", "multiscan"],
+            "images": [99, 1],
+            "positive": [97, 0],
+            "low": [0.55, 0.48],
+            "high": [0.58, 0.52],
+        }
+    )
+    text = prose.shortcuts(table)
+    assert text == (
+        "hardware: 97 of 99 images positive, tells the label; "
+        "multiscan: 0 of 1 image positive, does not clearly tell the label."
+    )
+    assert prose.shortcuts(table.iloc[:0]) == "No trait to test."

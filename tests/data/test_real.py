@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ortholib import datasets, duplicates, imagefile, split
+from ortholib import audit, datasets, duplicates, imagefile, split
 
 ROOT = Path(os.environ.get("ORTHOLIB_DATA") or "absent")
 
@@ -118,3 +118,14 @@ def test_no_patient_crosses_the_official_parts(knees):
     made = split.make(knees, "official", "kl")
     assert made.cut_groups == 0 and len(made.images) == 7060
     assert (made.images.groupby("group")["part"].nunique() == 1).all()
+
+
+@needs("FracAtlas")
+def test_fracatlas_audit(atlas):
+    counts = audit.run(atlas[0], "fractured").counts
+    assert counts["truncated"] == 59 and counts["exif_rotated"] == 25
+    assert (counts["pixel_duplicate_groups"], counts["pixel_duplicate_images"]) == (79, 163)
+    assert counts["pixel_duplicate_groups_truncated"] == 1
+    assert counts["near_duplicate_groups"] == 85 and counts["conflicting_groups"] == 4
+    assert counts["leaked"] == {"train": 14, "val": 14, "test": 0}
+    assert counts["leaked_identical"] == {"train": 8, "val": 8, "test": 0}
