@@ -3,7 +3,7 @@
 from ortholib.classify.settings import Finetune
 
 # parameters of a chapter that go into its fits unchanged
-TRAINING = ("size", "epochs", "backbone", "batch", "learning_rate", "contrast", "ema", "patience")
+TRAINING = ("size", "epochs", "backbone", "batch", "learning_rate", "contrast", "start", "ema", "patience")
 
 
 def knee_oa(parameters: dict) -> list[Finetune]:

@@ -38,8 +38,11 @@ def random_draws(seed: int, step: int, n: int) -> np.ndarray:
     return np.random.default_rng([seed, step]).uniform(-1, 1, (7, n)).astype(np.float32)
 
 
-def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int) -> torch.Tensor:
-    """uint8 (B, S, S) -> normalised float32 (B, 1, S, S), each image changed by its own random draw."""
+def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int, side: int | None = None) -> torch.Tensor:
+    """uint8 (B, S, S) -> normalised float32 (B, 1, side, side), each image changed by its own random draw.
+
+    side: of the result, by averaging areas; None keeps S.
+    """
     draws = torch.from_numpy(random_draws(seed, step, len(batch))).to(batch.device)
     angle, zoom, dx, dy, bright, gain, flip = draws
     angle = torch.deg2rad(angle * ranges.rotation)
@@ -50,6 +53,8 @@ def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int) -> 
     theta = torch.stack([mirror * cos, -sin, 2 * dx * ranges.shift, mirror * sin, cos, 2 * dy * ranges.shift], 1)
     grid = F.affine_grid(theta.view(-1, 2, 3), (len(batch), 1, *batch.shape[1:]), align_corners=False)
     images = F.grid_sample(batch.unsqueeze(1).float(), grid, mode="bilinear", align_corners=False)
+    if side is not None and side < images.shape[-1]:
+        images = F.interpolate(images, (side, side), mode="area")
     images = images * (1 + gain * ranges.contrast)[:, None, None, None]
     images = images + (127.5 * bright * ranges.contrast)[:, None, None, None]
     return images.clamp_(0, 255).div_(255 * STD).sub_(MEAN / STD)

@@ -110,13 +110,15 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
         if epoch - state["best_epoch"] > settings.patience:
             break
         order = np.random.default_rng([settings.seed, epoch]).permutation(training)
+        side = training_side(settings, epoch)
         started, losses = time.perf_counter(), torch.zeros((), device=device)
         model.train()
         steps = progress.bar(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{settings.epochs}", leave=False)
         for i in steps:
             step = epoch * steps_per_epoch + i
             index = order[i * settings.batch : (i + 1) * settings.batch]
-            images = augment(batches(index), ranges, settings.seed, step).contiguous(memory_format=torch.channels_last)
+            images = augment(batches(index), ranges, settings.seed, step, side)
+            images = images.contiguous(memory_format=torch.channels_last)
             target = torch.from_numpy(data.y[index]).to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = model(images)
@@ -141,6 +143,7 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
             "train_loss": train_loss,
             "val_loss": float(-np.log(probability[np.arange(len(validation)), data.y[validation]] + 1e-12).mean()),
             "val_metric": metric,
+            "side": side,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "images_per_s": steps_per_epoch * settings.batch / seconds,
         }
@@ -177,6 +180,12 @@ def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float
         grade = np.rint(probability @ np.arange(classes)).astype(int)
         value = metrics.kappa(metrics.confusion(y, grade, classes), "quadratic")[0]
     return float(value) if np.isfinite(value) else -1.0
+
+
+def training_side(settings: Finetune, epoch: int) -> int:
+    """Side in pixels of the training images in an epoch: from `start` x size up to size, in steps of 32."""
+    grown = min(1.0, settings.start + (1 - settings.start) * epoch / (2 / 3 * settings.epochs))
+    return settings.size if grown == 1 else min(settings.size, max(32, 32 * round(grown * settings.size / 32)))
 
 
 def _class_weights(data: Labelled, settings: Finetune) -> torch.Tensor:
@@ -239,7 +248,7 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
             "task": settings.task,
             "split": settings.split,
             "part": data.part[scored],
-            "arm": f"{settings.backbone}, {settings.initial}",
+            "arm": f"{settings.backbone}, {Path(settings.initial).stem}",
             "seed": settings.seed,
             "y_true": data.y[scored],
         }

@@ -11,6 +11,8 @@ class Finetune:
     class_weights: `none` or `balanced` (inverse frequency in the training part).
     fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
     patience: epochs without a better validation metric after which training stops.
+    start: side of the training images in the first epoch, as a fraction of `size`; it grows to 1 over the first two
+    thirds of the epochs. A network from random weights finds the coarse signs sooner on small images, and they cost less.
     ema: decay per step of the averaged weights, which are the ones evaluated and kept.
     """
 
@@ -30,6 +32,7 @@ class Finetune:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     patience: int = 10
+    start: float = 1.0
     ema: float = 0.99
     rotation: float = 10.0
     scale: float = 0.1

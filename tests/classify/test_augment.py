@@ -57,3 +57,9 @@ def test_draws_depend_on_seed_and_step_only(batch):
     assert not torch.equal(augment(batch, ranges, 1, 2), augment(batch, ranges, 2, 2))
     first = augment(batch[:1], NOTHING, 1, 2)
     assert first.dtype == torch.float32 and first.shape == (1, 1, 40, 40)
+
+
+def test_smaller_side_averages_areas(batch):
+    small = levels(augment(batch, NOTHING, 0, 0, side=20))
+    expected = batch.float().view(6, 20, 2, 20, 2).mean((2, 4))
+    assert torch.allclose(small, expected, atol=1e-2)

@@ -93,3 +93,10 @@ def test_mirrored_rows_are_read_flipped(blobs):
     batch = finetune.Batches(blobs, torch.device("cpu"))(np.array([2, 3]))
     assert np.array_equal(batch[0].numpy(), blobs.pixels[2])
     assert np.array_equal(batch[1].numpy(), blobs.pixels[3][:, ::-1])
+
+
+def test_training_side_grows_to_the_whole_over_two_thirds(settings):
+    sides = [finetune.training_side(replace(settings, size=224, epochs=18, start=0.5), epoch) for epoch in range(18)]
+    assert sides == [128] * 4 + [160] * 3 + [192] * 4 + [224] * 7
+    assert {finetune.training_side(replace(settings, size=224), epoch) for epoch in range(3)} == {224}
+    assert {finetune.training_side(replace(settings, size=100), epoch) for epoch in range(3)} == {100}
