@@ -57,7 +57,7 @@ def main() -> None:
     def interrupt(*_):
         raise Interrupted
 
-    signal.signal(signal.SIGINT, interrupt)
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         app()
     except OrthoError as error:
@@ -68,6 +68,8 @@ def main() -> None:
     except Interrupted:
         print("interrupted: nothing is lost, run the same command again and it goes on", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show(payload: dict, as_json: bool, title: str = "") -> None:

@@ -12,7 +12,7 @@ class Finetune:
     fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
     patience: epochs without a better validation metric after which training stops.
     start: side of the training images in the first epoch, as a fraction of `size`; it grows to 1 over the first two
-    thirds of the epochs. A network from random weights finds the coarse signs sooner on small images, and they cost less.
+    thirds of the epochs. Small images cost less, and a network from random weights gets going on them sooner.
     ema: decay per step of the averaged weights, which are the ones evaluated and kept.
     """
 
