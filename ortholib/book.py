@@ -159,10 +159,12 @@ def _fill_radiographs(page: nbformat.NotebookNode, run: Run, phantom: Run) -> No
 
 
 def _clean(page: nbformat.NotebookNode) -> None:
-    """Fold the injected parameters away, drop live widgets (they need a network), carry alt texts over."""
+    """Fold the default parameters away where others were given, drop live widgets (they need a network), carry alt
+    texts over."""
     page.metadata.pop("widgets", None)
+    given = any("injected-parameters" in _tags(cell) for cell in page.cells)
     for cell in page.cells:
-        if "injected-parameters" in _tags(cell):
+        if given and "parameters" in _tags(cell):
             cell.metadata["tags"] = [*_tags(cell), "hide-input"]
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)

@@ -16,11 +16,13 @@ def pick() -> torch.device:
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where matrix units make it faster (any recent GPU; CPUs with AMX), else float32."""
+    """bfloat16 where the machine computes in it and is faster so (any recent GPU; CPUs with AMX or AVX-512 BF16), else
+    float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if has_amx() else torch.float32
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # no public name yet
+    has_units = any(getattr(torch.cpu, unit, lambda: False)() for unit in units)
+    return torch.bfloat16 if has_units else torch.float32
 
 
 def peak_tflops(device: torch.device) -> float | None:

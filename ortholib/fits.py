@@ -2,6 +2,8 @@
 
 A fit lives in `runs/<edition>/fits/<key>/`; key = hash of its settings, its data (pixels, labels, split),
 its initial weights and the code that makes it. Asking again returns the stored one; a killed one goes on.
+A promoted chapter keeps its fits without their weights in `results/<edition>/fits/<key>/`, so that its tables and
+figures can be made again where nobody can train.
 """
 
 import hashlib
@@ -72,7 +74,7 @@ def settings(spec: dict) -> Finetune:
 
 
 def ensure(asked: Finetune, edition: str) -> Fit:
-    """The stored fit of these settings, made now where it is missing.
+    """The stored fit of these settings, this machine's own or a promoted one, made now where it is missing.
 
     While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with `error.txt`.
     """
@@ -80,16 +82,24 @@ def ensure(asked: Finetune, edition: str) -> Fit:
     data = tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
     weights = Path(asked.initial)
     initial = {"source": asked.initial, "sha256": None}
-    if weights.is_file():
-        initial["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if weights.is_file():  # the content counts, not the folder it lies in
+        initial = {"source": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
     code = provenance.code_hash(provenance.modules_used(f"import {module}"))
-    identity = {"kind": kind, "settings": asdict(asked), "data": data.identity, "initial": initial, "code": code}
+    settled = asdict(asked) | {"initial": initial["source"]}
+    identity = {"kind": kind, "settings": settled, "data": data.identity, "initial": initial, "code": code}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = paths.runs() / edition / "fits" / key
+    folder, promoted = stored(paths.runs(), edition, key), stored(paths.project() / "results", edition, key)
+    if not folder.is_dir() and (promoted / "run.json").is_file():
+        return Fit(key, promoted, json.loads((promoted / "run.json").read_text()))
     with locks.held(folder):
         if not (folder / "run.json").is_file():
             _make(import_module(module).train, data, asked, folder, {"key": key, "edition": edition, **identity})
     return Fit(key, folder, json.loads((folder / "run.json").read_text()))
+
+
+def stored(root: Path, edition: str, key: str) -> Path:
+    """Folder of a fit under `runs/` or `results/`."""
+    return root / edition / "fits" / key
 
 
 def _make(train, data, asked, folder: Path, record: dict) -> None:

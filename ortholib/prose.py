@@ -6,12 +6,12 @@ import pandas as pd
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
-    """"1 image", "1,656 images"."""
+    """ "1 image", "1,656 images"."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def interval(row: pd.Series, digits: int = 3) -> str:
-    """"0.788 (95 % interval 0.765 to 0.810)" from a row with `value, low, high, reason`.
+    """ "0.788 (95 % interval 0.765 to 0.810)" from a row with `value, low, high, reason`.
 
     Says why where one is missing, and repeats the reason to read an interval with care.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from ortholib import paths
+from ortholib import fits, paths
 from ortholib.errors import OrthoError, UsageError
 from ortholib.evaluation import ONE_OF, evaluate
 from ortholib.paths import EDITIONS
@@ -26,7 +26,7 @@ def table(edition: str | None = None) -> pd.DataFrame:
     """Rows of every promoted run, and of every finished local run that is not promoted, in the columns `COLUMNS`."""
     if edition not in (None, *EDITIONS):
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
-    folders = [*(paths.project() / "results").glob("*/*/metrics.parquet"), *paths.runs().glob("*/*/metrics.parquet")]
+    folders = [*_promoted().glob("*/*/metrics.parquet"), *paths.runs().glob("*/*/metrics.parquet")]
     rows, seen = [], set()
     for file in sorted(folders, key=lambda file: file.is_relative_to(paths.runs())):  # promoted ones first
         where, chapter = file.parts[-3:-1]
@@ -46,6 +46,8 @@ def record(run: Path) -> Path:
     Checked first: the record says done and not phantom, every metric recomputes from the stored predictions
     within 1e-9, ids are hashed, and the whole is at most 25 MiB. Left out: the log, and what cells tagged
     `radiographs` drew, in the notebook and as figure files. Folders of this machine are named by what they are.
+    The chapter's fits go along without weights, to `results/<edition>/fits`; those that no promoted chapter names any
+    more are deleted.
     Raises OrthoError naming what is wrong.
     """
     if not (run / "run.json").is_file():
@@ -56,7 +58,7 @@ def record(run: Path) -> Path:
     if facts["status"] != "done" or facts["edition"] == "phantom":
         raise OrthoError(f"{run}: a {facts['status']} {facts['edition']} run; only finished real or paper runs count.")
     _check_predictions(run)
-    target = paths.project() / "results" / facts["edition"] / facts["notebook"]
+    target = _promoted() / facts["edition"] / facts["notebook"]
     staging = target.with_name(target.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -64,10 +66,37 @@ def record(run: Path) -> Path:
         size = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
         if size > LIMIT:
             raise OrthoError(f"{run} holds {size / 2**20:.0f} MiB; a promoted run may hold {LIMIT / 2**20:.0f}.")
+        _stage_fits(facts)
         paths.put(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    _drop_unnamed_fits(target.parent)
     return target
+
+
+def _stage_fits(facts: dict) -> None:
+    """Copy record, history and predictions of a chapter's fits to where promoted fits lie."""
+    for key in (fit["key"] for fit in facts.get("fits", [])):
+        made, target = (fits.stored(root, facts["edition"], key) for root in (paths.runs(), _promoted()))
+        if not made.is_dir() and target.is_dir():
+            continue  # this run used the promoted one
+        _check_hashed(made / "predictions.parquet")
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("history.parquet", "predictions.parquet"):
+            shutil.copyfile(made / name, target / name)
+        (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
+
+
+def _drop_unnamed_fits(edition: Path) -> None:
+    records = [json.loads(file.read_text()) for file in edition.glob("*/run.json")]
+    named = {fit["key"] for record in records for fit in record.get("fits", [])}
+    for folder in edition.glob("fits/*"):
+        if folder.name not in named:
+            shutil.rmtree(folder)
+
+
+def _promoted() -> Path:
+    return paths.project() / "results"
 
 
 def _stage(run: Path, staging: Path) -> None:
@@ -132,12 +161,7 @@ def _check_predictions(run: Path) -> None:
         raise OrthoError(
             f"{run}: metrics.parquet without predictions.parquet cannot be checked; run the chapter again."
         )
-    predictions = pd.read_parquet(run / "predictions.parquet")
-    for column in ("unit_id", "group"):
-        if not predictions[column].astype(str).str.fullmatch("[0-9a-f]{12}").all():
-            raise OrthoError(
-                f"{run / 'predictions.parquet'}: {column} is not hashed; save `runs.public(predictions)` instead."
-            )
+    predictions = _check_hashed(run / "predictions.parquet")
     stored = pd.read_parquet(run / "metrics.parquet")
     for one, rows in stored.groupby([*ONE_OF], dropna=False):
         again = predictions[(predictions[[*ONE_OF]] == pd.Series(one, index=ONE_OF)).all(axis=1)]
@@ -155,3 +179,12 @@ def _check_predictions(run: Path) -> None:
                     f"{run}: {name} ({column}) of {', '.join(map(str, one))} does not recompute from "
                     f"predictions.parquet (gap {gap.max():.2g}); run the chapter again."
                 )
+
+
+def _check_hashed(file: Path) -> pd.DataFrame:
+    """The predictions in a file. Raises OrthoError where they carry ids that are not hashed."""
+    predictions = pd.read_parquet(file)
+    for column in ("unit_id", "group"):
+        if not predictions[column].astype(str).str.fullmatch("[0-9a-f]{12}").all():
+            raise OrthoError(f"{file}: {column} is not hashed; see `ortholib.ids`.")
+    return predictions

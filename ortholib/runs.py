@@ -27,8 +27,6 @@ from ortholib import figures, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
 
-SALT = "ortholib-open-1"  # public: ids of open sets are no secret, the hash only keeps them out of the repository
-
 
 @dataclass
 class Run:
@@ -64,15 +62,6 @@ def start(notebook: str, edition: str) -> Run:
     folder = Path(os.environ.get("ORTHOLIB_RUN") or paths.runs() / "lab" / notebook)
     folder.mkdir(parents=True, exist_ok=True)
     return Run(notebook, edition, folder)
-
-
-def public(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions with salted hashes for `unit_id` and `group`, fit to be published."""
-
-    def hidden(name: str) -> str:
-        return hashlib.sha256(f"{SALT}:{name}".encode()).hexdigest()[:12]
-
-    return predictions.assign(unit_id=predictions["unit_id"].map(hidden), group=predictions["group"].map(hidden))
 
 
 def parameters(notebook: str, edition: str, overrides: dict | None = None) -> dict:

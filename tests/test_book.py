@@ -29,10 +29,12 @@ def write_run(folder: Path, chapter: str, key: str = "key-of-today", picture: st
         "show(sample)", outputs=[v4.new_output("stream", text=picture)], metadata={"tags": ["radiographs"]}
     )
     code["id"] = "sample-grid"
+    defaults = v4.new_code_cell("seed = 9", metadata={"tags": ["parameters"]})
     injected = v4.new_code_cell("seed = 0", metadata={"tags": ["injected-parameters"]})
     widget = v4.new_output("display_data", data={book.WIDGET: {"model_id": "1"}, "text/plain": "100%"})
     bar = v4.new_code_cell("train()", outputs=[widget])
-    cells = [v4.new_markdown_cell(f"# About {chapter}\n\n*A subtitle.*\n\nWith $\\kappa = 1$."), injected, bar, code]
+    title = v4.new_markdown_cell(f"# About {chapter}\n\n*A subtitle.*\n\nWith $\\kappa = 1$.")
+    cells = [title, defaults, injected, bar, code]
     language = {"name": "python", "pygments_lexer": "ipython3"}
     notebook = v4.new_notebook(cells=cells, metadata={"widgets": {"state": {"a": 1}}, "language_info": language})
     (folder / "figures").mkdir(parents=True)
@@ -149,11 +151,11 @@ def test_a_missing_main_figure_names_the_file(home):
         book.stage()
 
 
-def test_parameters_are_folded_and_widgets_dropped(home):
+def test_defaults_are_folded_where_others_were_given_and_widgets_dropped(home):
     book.stage()
     notebook = nbformat.read(home / "book/_chapters/00-data.ipynb", as_version=4)
-    injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
-    assert "hide-input" in injected.metadata.tags
+    tags = {cell.source: cell.metadata.get("tags", []) for cell in notebook.cells}
+    assert "hide-input" in tags["seed = 9"] and "hide-input" not in tags["seed = 0"]
     assert "widgets" not in notebook.metadata and book.WIDGET not in page(home, "00-data.ipynb")
 
 

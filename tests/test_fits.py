@@ -109,6 +109,26 @@ def test_key_follows_settings_data_initial_weights_and_code(home, trained, monke
     assert fits.ensure(asked, "phantom").key == keys[0] and len(trained) == len(keys)
 
 
+def test_initial_weights_count_by_content_not_by_folder(home, trained):
+    keys = set()
+    for folder in ("one", "two"):
+        weights = home / folder / "w.safetensors"
+        weights.parent.mkdir()
+        weights.write_bytes(b"same")
+        keys.add(fits.ensure(replace(madeup.SETTINGS, initial=str(weights)), "real").key)
+    assert len(keys) == len(trained) == 1
+
+
+def test_a_promoted_fit_is_used_where_this_machine_has_none(home, trained):
+    made = fits.ensure(madeup.SETTINGS, "real")
+    promoted = fits.stored(home / "results", "real", made.key)
+    promoted.parent.mkdir(parents=True)
+    made.folder.rename(promoted)
+    assert fits.ensure(madeup.SETTINGS, "real") == fits.Fit(made.key, promoted, made.record) and len(trained) == 1
+    fits.ensure(madeup.SETTINGS, "phantom")  # never for another edition
+    assert len(trained) == 2
+
+
 def test_data_are_prepared_as_asked(home, trained, monkeypatch):
     asked = []
     monkeypatch.setattr(tasks, "prepare", lambda *words: asked.append(words) or madeup.labelled())
@@ -202,6 +222,8 @@ def test_killed_training_resumes_to_the_same_weights(home, monkeypatch, one_thre
     resumed = fits.ensure(madeup.SETTINGS, "phantom")
     assert resumed.key == partial.stem and resumed.record["resumed"] is True and not partial.exists()
     monkeypatch.setenv("ORTHOLIB_RUNS", str(home / "elsewhere"))
+    (home / "elsewhere").mkdir()
+    (home / "runs" / "salt").rename(home / "elsewhere" / "salt")  # the blobs' ids carry this machine's private salt
     whole = fits.ensure(madeup.SETTINGS, "phantom")
     assert whole.key == resumed.key and whole.record["resumed"] is False
     one, other = (load_file(fit.folder / "weights.safetensors") for fit in (whole, resumed))

@@ -106,7 +106,7 @@ def test_what_is_no_run_of_a_chapter_is_wrong_usage(home):
 def test_bare_ids_are_refused(home, column):
     run = madeup.finished(home)
     rewrite(run, "predictions.parquet", lambda frame: frame.assign(**{column: "9001695"}))
-    with pytest.raises(OrthoError, match=rf"{column} is not hashed; save `runs\.public"):
+    with pytest.raises(OrthoError, match=rf"{column} is not hashed"):
         results.record(run)
 
 
@@ -144,6 +144,32 @@ def test_a_chapter_without_numbers_is_promoted(home):
     for name in ("metrics.parquet", "predictions.parquet"):
         (run / name).unlink()
     assert (results.record(run) / "notebook.ipynb").is_file()
+
+
+def test_fits_go_along_without_weights_and_leave_with_their_chapter(home):
+    run = madeup.finished(home)
+    record = json.loads((run / "run.json").read_text())
+
+    def promote(key: str) -> list[str]:
+        made = home / "runs/real/fits" / key
+        made.mkdir(parents=True)
+        for name in ("predictions.parquet", "history.parquet"):
+            madeup.predictions().to_parquet(made / name)
+        (made / "weights.safetensors").write_bytes(b"many")
+        (made / "run.json").write_text(json.dumps({"key": key, "initial": f"{home}/w"}))
+        (run / "run.json").write_text(json.dumps(record | {"fits": [{"key": key}]}))
+        results.record(run)
+        return sorted(file.relative_to(home).as_posix() for file in (home / "results/real/fits").rglob("*.*"))
+
+    names = ("history.parquet", "predictions.parquet", "run.json")
+    assert promote("aa") == [f"results/real/fits/aa/{name}" for name in names]
+    assert json.loads((home / "results/real/fits/aa/run.json").read_text())["initial"] == "./w"
+    assert promote("bb") == [f"results/real/fits/bb/{name}" for name in names]
+    results.record(run)  # and stay when the same chapter is promoted again
+    assert (home / "results/real/fits/bb/run.json").is_file()
+    rewrite(home / "runs/real/fits/bb", "predictions.parquet", lambda frame: frame.assign(group="9001695"))
+    with pytest.raises(OrthoError, match="group is not hashed"):
+        results.record(run)
 
 
 def test_figures_of_unknown_origin_are_refused(home):

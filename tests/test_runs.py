@@ -219,15 +219,6 @@ def test_opened_by_hand_a_chapter_writes_to_lab(home, monkeypatch):
     assert runs.start(NAME, "real").folder == home / "batch"
 
 
-def test_published_ids_are_hashes_that_keep_groups_together():
-    frame = pd.DataFrame({"unit_id": ["a", "b", "c"], "group": ["p", "p", "q"], "score_0": [0.1, 0.2, 0.3]})
-    hidden = runs.public(frame)
-    assert hidden["unit_id"].str.fullmatch("[0-9a-f]{12}").all() and hidden["unit_id"].nunique() == 3
-    assert hidden["group"].nunique() == 2 and hidden["group"][0] == hidden["group"][1]
-    assert runs.public(frame).equals(hidden) and frame["unit_id"].tolist() == ["a", "b", "c"]
-    assert not set(hidden["group"]) & set(frame["group"])
-
-
 def test_parameter_table_has_this_runs_values_and_the_help(home):
     write(home)
     table = runs.parameter_table(NAME, {"epochs": 9, "rate": 1e-3})

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ortholib import device as devices
-from ortholib import metrics, progress
+from ortholib import ids, metrics, progress
 from ortholib.classify.augment import Augmentation, augment, normalise
 from ortholib.classify.labelled import Labelled
 from ortholib.classify.settings import Finetune
@@ -82,7 +82,7 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
     """Train, keep the best epoch's averaged weights, and write what a chapter needs into `folder`.
 
     Writes `weights.safetensors`, `history.parquet` (one row an epoch), `predictions.parquet` (validation and
-    test) and, while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
+    test, ids hashed) and, while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
     Returns the record: steps, images/s, TFLOP/s, MFU, chosen epoch, validation metric, threshold.
     Raises OrthoError for an empty training part, a batch larger than it, or a loss that is not finite.
     """
@@ -98,9 +98,7 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(
-        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     weight = _class_weights(data, settings).to(device)
     ranges = Augmentation(settings.rotation, settings.scale, settings.shift, settings.contrast, settings.flip)
     batches = Batches(data, device)
@@ -242,8 +240,8 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
     frame = pd.DataFrame(
         {
             "unit": "image",
-            "unit_id": data.unit_id[scored],
-            "group": data.group[scored],
+            "unit_id": ids.hashed(data.unit_id[scored], settings.dataset),
+            "group": ids.hashed(data.group[scored], settings.dataset),
             "dataset": settings.dataset,
             "task": settings.task,
             "split": settings.split,
