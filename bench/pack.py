@@ -11,35 +11,36 @@ import numpy as np
 from PIL import Image
 
 from ortholib import datasets, paths, pixels
+from ortholib.imagefile import Plane
 
 SIZE, FILES, REPEATS = 224, 600, 3
 
 
-def files() -> tuple[dict[str, Path], str]:
-    """FILES readable images spread over the set (image id -> path), and which data they are."""
+def planes() -> tuple[dict[str, Plane], str]:
+    """FILES readable images spread over the set by image id, and which data they are."""
     real = paths.data_root() is not None
     root = datasets.locate("fracatlas", "real" if real else "phantom")
     usable = datasets.SETS["fracatlas"].read(root).usable
     chosen = usable.iloc[np.unique(np.linspace(0, len(usable) - 1, FILES).round().astype(int))]
-    return {row.image_id: root / row.path for row in chosen.itertuples()}, "FracAtlas" if real else "phantom"
+    return {row.image_id: Plane(root / row.path) for row in chosen.itertuples()}, "FracAtlas" if real else "phantom"
 
 
-def ours(chosen: dict[str, Path]) -> None:
+def ours(chosen: dict[str, Plane]) -> None:
     """The whole way to a finished store on disk, hash included."""
     with tempfile.TemporaryDirectory() as folder:
         pixels.pack(chosen, "bench", SIZE, Path(folder))
 
 
-def rival(chosen: dict[str, Path]) -> None:
+def rival(chosen: dict[str, Plane]) -> None:
     """What a plain data loader does. It squashes to the square and keeps nothing: both make it faster, not slower."""
-    for path in chosen.values():
-        with Image.open(path) as image:
+    for plane in chosen.values():
+        with Image.open(plane.path) as image:
             image.convert("L").resize((SIZE, SIZE))
 
 
 def run() -> dict:
     """Images per second of both, medians of REPEATS rounds in turn after a warm-up that fills the file cache."""
-    chosen, data = files()
+    chosen, data = planes()
     seconds = {ours: [], rival: []}
     for _ in range(1 + REPEATS):
         for way, times in seconds.items():

@@ -9,7 +9,6 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,59 +18,79 @@ from scipy.sparse.csgraph import connected_components
 
 from ortholib import imagefile, paths, progress
 from ortholib.datasets.base import ImageSet
+from ortholib.imagefile import Plane
 
 HASH_BITS = 12
 CORRELATION = 0.998
-BLOCK = 2048  # rows compared at once: 2048 x N products, never N x N
+TILE = 4096  # hashes compared with as many at once: memory does not grow with N
 PAIRS = 2**13  # candidate pairs correlated at once: thousands of empty images have millions of them
 
 
-def fingerprints(files: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Of each file: difference hash (256,) in -1/+1, unit-norm zero-mean thumbnail (1024,), sha256 of its pixels."""
+def fingerprints(planes: list[Plane]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each plane: difference hash (32,) uint8 of 256 packed bits, thumbnail (1024,) uint8, sha256 of its pixels.
 
-    def one(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
-        pixels = imagefile.read(path)
-        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    1.1 KB an image: 1.2 million fit in 1.4 GB.
+    """
+
+    def one(plane: Plane) -> tuple[np.ndarray, np.ndarray, bytes]:
+        pixels = imagefile.read(plane.path, frame=plane.frame)
+        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         image = Image.fromarray(pixels)
         small = np.asarray(image.resize((17, 16), Image.Resampling.BILINEAR), np.int16)
-        thumb = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR), np.float32).ravel()
-        thumb -= thumb.mean()
-        return np.where(np.diff(small, axis=1) > 0, 1, -1).ravel(), thumb / max(np.linalg.norm(thumb), 1e-6), digest
+        thumb = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+        return np.packbits(np.diff(small, axis=1) > 0), thumb.ravel(), digest
 
+    n = len(planes)
+    hashes, thumbs, digests = np.empty((n, 32), np.uint8), np.empty((n, 1024), np.uint8), np.empty(n, "S32")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(progress.bar(pool.map(one, files), total=len(files), desc="fingerprints", unit="image"))
-    hashes, thumbs, digests = zip(*rows, strict=True) if rows else ((), (), ())
-    n = len(rows)
-    return np.array(hashes, np.float32).reshape(n, 256), np.array(thumbs, np.float32).reshape(n, 1024), list(digests)
+        rows = progress.bar(pool.map(one, planes), total=n, desc="fingerprints", unit="image")
+        for row, (hashes[row], thumbs[row], digest) in enumerate(rows):
+            digests[row] = digest
+    return hashes, thumbs, digests
 
 
 def near_pairs(hashes: np.ndarray, thumbs: np.ndarray) -> np.ndarray:
-    """Index pairs (P, 2), i < j, that satisfy the rule. Memory is O(BLOCK x N)."""
-    found = []
-    for start in range(0, len(hashes), BLOCK):
-        rows = slice(start, start + BLOCK)
-        # the dot product of two +-1 hashes is 256 - 2 x (bits that differ)
-        i, j = np.nonzero(hashes[rows] @ hashes[start:].T >= 256 - 2 * HASH_BITS)
-        i, j = i + start, j + start
-        i, j = i[i < j], j[i < j]
-        chunks = [slice(at, at + PAIRS) for at in range(0, len(i), PAIRS)]
-        alike = [np.einsum("pd,pd->p", thumbs[i[c]], thumbs[j[c]]) >= CORRELATION for c in chunks]
-        alike = np.concatenate([np.zeros(0, bool), *alike])
-        found.append(np.column_stack([i[alike], j[alike]]))
-    return np.concatenate(found) if found else np.empty((0, 2), int)
+    """Index pairs (P, 2), i < j, that satisfy the rule. Every pair of hashes is compared, tile by tile: the time grows
+    with N squared (see RECORDS.md), the memory with N."""
+    found = [np.empty((0, 2), int)]
+    starts = range(0, len(hashes), TILE)
+    for start in progress.bar(starts, desc="comparing", unit="tile"):
+        rows = _signs(hashes[start : start + TILE])
+        for other in range(start, len(hashes), TILE):
+            # the dot product of two +-1 hashes is 256 - 2 x (bits that differ)
+            i, j = np.nonzero(rows @ _signs(hashes[other : other + TILE]).T >= 256 - 2 * HASH_BITS)
+            i, j = i + start, j + other
+            i, j = i[i < j], j[i < j]
+            for at in range(0, len(i), PAIRS):
+                a, b = i[at : at + PAIRS], j[at : at + PAIRS]
+                alike = np.einsum("pd,pd->p", _unit(thumbs[a]), _unit(thumbs[b])) >= CORRELATION
+                found.append(np.column_stack([a[alike], b[alike]]))
+    return np.concatenate(found)
 
 
-def find(files: dict[str, Path]) -> pd.DataFrame:
-    """Duplicate groups among readable images, given as image id -> file.
+def _signs(hashes: np.ndarray) -> np.ndarray:
+    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
+
+
+def _unit(thumbs: np.ndarray) -> np.ndarray:
+    """Zero mean and unit norm; a thumbnail of one grey stays zero and correlates with nothing."""
+    centred = thumbs.astype(np.float32)
+    centred -= centred.mean(axis=1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+
+
+def find(planes: dict[str, Plane]) -> pd.DataFrame:
+    """Duplicate groups among readable images, given as image id -> plane.
 
     Returns `image_id, near, identical`: the smallest image id of the image's near-identical group and of
     its pixel-identical group (the image's own id where it has no copy).
     """
-    ids = np.array(sorted(files))
-    hashes, thumbs, digests = fingerprints([files[image_id] for image_id in ids])
+    ids = np.array(sorted(planes))
+    hashes, thumbs, digests = fingerprints([planes[image_id] for image_id in ids])
     _, first, copy_of = np.unique(digests, return_index=True, return_inverse=True)
     same = np.column_stack([first[copy_of], np.arange(len(ids))])  # empty images correlate with nothing, but are copies
-    near = _group_names(ids, np.concatenate([near_pairs(hashes, thumbs), same]))
+    once = np.sort(first)  # one of each: a thousand equal images are no half million pairs
+    near = _group_names(ids, np.concatenate([once[near_pairs(hashes[once], thumbs[once])], same]))
     return pd.DataFrame({"image_id": ids, "near": near, "identical": ids[first[copy_of]]}).astype(str)
 
 
@@ -81,15 +100,18 @@ def grouped(image_set: ImageSet) -> tuple[ImageSet, pd.DataFrame]:
     For sets that name no patient. The search is kept under `runs/cache`, keyed by the files' names, sizes
     and times and by this rule.
     """
-    usable = image_set.usable
-    files = {row.image_id: image_set.root / row.path for row in usable.itertuples()}
-    state = [(i, str(f.relative_to(image_set.root)), f.stat().st_size, f.stat().st_mtime_ns) for i, f in files.items()]
+    planes = image_set.planes
+    stats = {path: path.stat() for path in {plane.path for plane in planes.values()}}
+    state = [
+        (i, str(path.relative_to(image_set.root)), frame, stats[path].st_size, stats[path].st_mtime_ns)
+        for i, (path, frame) in planes.items()
+    ]
     key = hashlib.sha256(repr((sorted(state), HASH_BITS, CORRELATION)).encode()).hexdigest()[:16]
     cache = paths.runs() / "cache" / f"duplicates-{image_set.name}-{key}.parquet"
     if cache.is_file():
         copies = pd.read_parquet(cache)
     else:
-        copies = find(files)
+        copies = find(planes)
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(f".{os.getpid()}.partial")
         copies.to_parquet(partial)

@@ -1,17 +1,22 @@
-"""One radiograph file: can it be read, and what does it show as one 8-bit channel.
+"""One image file: can it be read, and what do its planes show as one 8-bit channel.
 
-EXIF orientation is applied, 16-bit files are scaled (Pillow's `convert("L")` clips them), and JPEGs are
-decoded at the smallest codec scale that still covers the size asked for.
+Pictures (all that Pillow reads), DICOM (by its DICM mark), `.npy` and NIfTI volumes. EXIF orientation is applied,
+16-bit files are scaled (Pillow's `convert("L")` clips them), and JPEGs are decoded at the smallest codec scale that
+still covers the size asked for.
 """
 
 import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ortholib import dicomfile, gray, volumefile
+
 ORIENTATION = 0x0112  # EXIF tag
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")  # not looked at for a DICM mark
 MAX_PIXELS = 89_478_485  # Pillow's own warning line: a 30,000 x 30,000 file is listed, not decoded
 
 # what Pillow raises for damaged files, or on its way to them
@@ -23,13 +28,24 @@ UNREADABLE = (
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
+class Plane(NamedTuple):
+    """Where the pixels of one image are: a file, and which of its planes."""
+
+    path: Path
+    frame: int = 0
+
+
 def inspect(path: Path) -> tuple[int, int, str]:
     """(width, height, reason) of a file, EXIF orientation applied; reason is "" where every byte decodes.
 
     Decoding at the smallest codec scale still reads the whole file, so a truncated one is found at a
-    third of the cost of a full decode. An unreadable file gives (0, 0, reason) and never an exception.
+    third of the cost of a full decode. Of a file with several planes all are decoded, but a TIFF's later pages.
+    An unreadable file gives (0, 0, reason) and never an exception.
     """
     try:
+        if kind(path) != "picture":
+            planes = _planes(path)
+            return planes.shape[2], planes.shape[1], ""
         with _open(path) as image:
             width, height = image.size
             if image.mode.startswith(("I", "F")):
@@ -43,25 +59,44 @@ def inspect(path: Path) -> tuple[int, int, str]:
         return 0, 0, reason(error)
 
 
-def read(path: Path, size: int | None = None) -> np.ndarray:
-    """Pixels (H, W) uint8 of one file, in the EXIF-transposed frame.
+def read(path: Path, size: int | None = None, frame: int = 0) -> np.ndarray:
+    """Pixels (H, W) uint8 of one plane of a file, in the EXIF-transposed frame.
 
-    size: longest side in pixels after antialiased (bicubic) resizing; None keeps the file's own size.
-    Raises one of UNREADABLE for what Pillow cannot decode.
+    size: longest side in pixels after antialiased (bicubic) resizing; None keeps the file's own size. frame: of a
+    volume, a multi-frame DICOM or a multi-page TIFF, from 0. Raises one of UNREADABLE for what cannot be decoded.
     """
-    with _open(path) as image:
-        if size is None:
-            target = image.size
-        else:
-            scale = size / max(image.size)
-            target = tuple(max(1, round(side * scale)) for side in image.size)
+    if kind(path) != "picture":
+        plane = Image.fromarray(_planes(path, frame)[0])
+        return np.asarray(_resized(plane, _target(plane, size)))
+    with _open(path, frame) as image:
+        target = _target(image, size)
+        if size is not None:
             image.draft("L", target)
-        gray = to_gray(image)
-        if gray.size != target:
-            gray = gray.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        shown = _resized(to_gray(image), target)
         # the tag is read from the opened file: a converted image no longer carries it
         turn = TURNS.get(orientation(image))
-        return np.asarray(gray.transpose(turn) if turn is not None else gray)
+        return np.asarray(shown.transpose(turn) if turn is not None else shown)
+
+
+def frames(path: Path) -> int:
+    """Planes in a file: of a volume, a multi-frame DICOM or a multi-page TIFF; 1 for other pictures.
+
+    Raises one of UNREADABLE for what `inspect` calls unreadable.
+    """
+    match kind(path):
+        case "volume":
+            return len(volumefile.planes(path))
+        case "dicom":
+            return dicomfile.shape(path)[0]
+    with _open(path) as image:
+        return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+
+
+def kind(path: Path) -> str:
+    """`volume` (by its name), `dicom` (by its mark) or `picture`."""
+    if volumefile.is_volume(path):
+        return "volume"
+    return "dicom" if path.suffix.lower() not in PICTURES and dicomfile.is_dicom(path) else "picture"
 
 
 def orientation(image: Image.Image) -> int:
@@ -94,14 +129,8 @@ def to_gray(image: Image.Image) -> Image.Image:
     if image.mode == "L":
         return image
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("pixel values that are not finite")
-        if image.mode.startswith("I"):
-            low, high = 0.0, 2.0 ** max(8, int(np.ceil(np.log2(values.max() + 1)))) - 1 if values.max() > 0 else 255.0
-        else:
-            low, high = values.min(), max(values.max(), np.nextafter(values.min(), np.inf))
-        return Image.fromarray(np.clip((values - low) / (high - low) * 255 + 0.5, 0, 255).astype(np.uint8))
+        values = np.asarray(image)
+        return Image.fromarray(gray.scaled(values, *gray.bounds(values.min(), values.max(), values.dtype.kind)))
     return image.convert("L")
 
 
@@ -121,12 +150,40 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or text[:80]}"
 
 
-def _open(path: Path) -> Image.Image:
+def _planes(path: Path, frame: int | None = None) -> np.ndarray:
+    """Planes (n, H, W) of a volume or DICOM file: one, or all."""
+    if path.stat().st_size == 0:
+        raise ValueError("empty file (0 bytes)")
+    if kind(path) == "volume":
+        planes = volumefile.planes(path)
+        if frame is not None and not 0 <= frame < len(planes):
+            raise ValueError(f"frame {frame} of a file that holds {len(planes)}")
+        return planes if frame is None else planes[frame : frame + 1]
+    return dicomfile.planes(path, None if frame is None else [frame])
+
+
+def _open(path: Path, frame: int = 0) -> Image.Image:
     if path.stat().st_size == 0:
         raise ValueError("empty file (0 bytes)")
     image = Image.open(path)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
+    try:
+        if frame:
+            image.seek(frame)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    except BaseException:
         image.close()
-        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+        raise
     return image
+
+
+def _target(image: Image.Image, size: int | None) -> tuple[int, int]:
+    if size is None:
+        return image.size
+    scale = size / max(image.size)
+    return tuple(max(1, round(side * scale)) for side in image.size)
+
+
+def _resized(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    return image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ortholib import imagefile, locks, progress
 from ortholib.errors import OrthoError, UsageError
+from ortholib.imagefile import Plane
 
 VERSION = 1  # of the stored form; part of every store's name
 RESERVE = 256 * 2**20  # bytes left free on the disk
@@ -54,39 +55,39 @@ def letterbox(width: int, height: int, size: int) -> tuple[int, int, int, int]:
     return x, y, x + w, y + h
 
 
-def square(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """One file as a (size, size) uint8 square, black around the image, and where the image is in it."""
-    pixels = imagefile.read(path, size)
+def square(plane: Plane, size: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """One plane as a (size, size) uint8 square, black around the image, and where the image is in it."""
+    pixels = imagefile.read(plane.path, size, plane.frame)
     box = letterbox(pixels.shape[1], pixels.shape[0], size)
     canvas = np.zeros((size, size), np.uint8)
     canvas[box[1] : box[3], box[0] : box[2]] = pixels
     return canvas, box
 
 
-def pack(files: dict[str, Path], name: str, size: int, folder: Path) -> PixelStore:
-    """Pack the files (image id -> path) into `folder/<name>-<size>-<plan>`; an existing store is opened.
+def pack(planes: dict[str, Plane], name: str, size: int, folder: Path) -> PixelStore:
+    """Pack the planes (by image id) into `folder/<name>-<size>-<plan>`; an existing store is opened.
 
-    plan = hash of ids, file names, sizes and times. A killed or interrupted packing leaves `.partial` and
+    plan = hash of ids, file names, frames, sizes and times. A killed or interrupted packing leaves `.partial` and
     goes on from its last whole image. Memory is a few images per core, whatever N is.
     Raises UsageError for a size below 8, OrthoError for no files, for a file that went away since the set was
     read, and for a disk that cannot hold the store.
     """
     if size < 8:
         raise UsageError(f"size {size} is too small for a pixel store; expected 8 or more.")
-    if not files:
+    if not planes:
         raise OrthoError(f"{name}: nothing to pack, no readable image was found. See `ortholib data check {name}`.")
-    ids = sorted(files)
+    ids = sorted(planes)
     try:
-        stats = [(i, files[i].name, files[i].stat()) for i in ids]
+        stats = {path: _stamp(path) for path in {plane.path for plane in planes.values()}}
     except OSError as error:
         raise OrthoError(f"{error.filename}: {error.strerror}, though {name} was just read. Run again.") from error
-    state = [(i, file, stat.st_size, stat.st_mtime_ns) for i, file, stat in stats]
+    state = [(i, planes[i].path.name, planes[i].frame, *stats[planes[i].path]) for i in ids]
     plan = hashlib.sha256(repr((VERSION, size, state)).encode()).hexdigest()[:12]
     target = folder / f"{name}-{size}-{plan}"
     try:
         with locks.held(target):
             if not (target / "store.json").is_file():
-                _write(files, ids, size, target)
+                _write(planes, ids, size, target)
     except OSError as error:
         raise OrthoError(
             f"{target}.partial: writing stopped ({error.strerror or error}). See that its disk has room and may be "
@@ -109,7 +110,12 @@ def load(folder: Path) -> PixelStore:
     return PixelStore(folder, ids, np.memmap(file, np.uint8, "r", shape=(n, size, size)), valid, digest, failed)
 
 
-def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> None:
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _write(planes: dict[str, Plane], ids: list[str], size: int, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     file, log = partial / "pixels.u8", partial / "index.jsonl"
@@ -133,11 +139,11 @@ def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> N
             stream.truncate(end)
             stream.seek(end)
         todo = iter(ids[done:])
-        window = deque(pool.submit(_one, files[i], size) for i in islice(todo, 4 * os.cpu_count()))
+        window = deque(pool.submit(_one, planes[i], size) for i in islice(todo, 4 * os.cpu_count()))
         for _ in progress.bar(range(done, len(ids)), initial=done, total=len(ids), desc="packing", unit="image"):
             canvas, box, problem = window.popleft().result()
             if (following := next(todo, None)) is not None:
-                window.append(pool.submit(_one, files[following], size))
+                window.append(pool.submit(_one, planes[following], size))
             # flushed image by image: a kill would take the last 8 KiB of the log, which are hundreds of images
             out.write(canvas.tobytes())
             out.flush()
@@ -155,9 +161,9 @@ def _write(files: dict[str, Path], ids: list[str], size: int, target: Path) -> N
     (target / log.name).unlink()
 
 
-def _one(path: Path, size: int) -> tuple[np.ndarray, list[int], str]:
+def _one(plane: Plane, size: int) -> tuple[np.ndarray, list[int], str]:
     try:
-        canvas, box = square(path, size)
+        canvas, box = square(plane, size)
         return canvas, list(box), ""
     except imagefile.UNREADABLE as error:
         return np.zeros((size, size), np.uint8), [0, 0, 0, 0], imagefile.reason(error)

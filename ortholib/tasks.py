@@ -68,8 +68,7 @@ def prepare(dataset: str, task: str, split_name: str, size: int, edition: str, f
 
 def pack(image_set: datasets.ImageSet, size: int) -> pixels.PixelStore:
     """The pixel store of a set's readable images, under `runs/stores`."""
-    files = {row.image_id: image_set.root / row.path for row in image_set.usable.itertuples()}
-    return pixels.pack(files, image_set.name, size, paths.runs() / "stores")
+    return pixels.pack(image_set.planes, image_set.name, size, paths.runs() / "stores")
 
 
 def boxes_in_store(image_set: datasets.ImageSet, image_id: str, size: int) -> np.ndarray:

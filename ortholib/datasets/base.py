@@ -14,7 +14,7 @@ import pandera.pandas as pa
 
 from ortholib import progress
 from ortholib.errors import OrthoError
-from ortholib.imagefile import inspect
+from ortholib.imagefile import Plane, inspect
 
 # One row = one 2-D plane. `width`, `height`: pixels after the EXIF orientation is applied, 0 where unreadable.
 IMAGES = pa.DataFrameSchema(
@@ -60,7 +60,7 @@ class ImageSet:
     """One data set as found on disk.
 
     version: the release that was recognised. notes: what was left out or contradicts itself, in sentences.
-    grouped_by: what `group` is, `patient`, `copies` (near-identical images) or `image`.
+    grouped_by: what `group` is, `patient`, `exam`, `copies` (near-identical images) or `image`.
     """
 
     name: str
@@ -88,6 +88,12 @@ class ImageSet:
     def usable(self) -> pd.DataFrame:
         """The readable images, in the order of the table."""
         return self.images[self.images["readable"]].reset_index(drop=True)
+
+    @property
+    def planes(self) -> dict[str, Plane]:
+        """Where the pixels of the readable images are, by image id."""
+        usable = self.usable[["image_id", "path", "frame"]]
+        return {image_id: Plane(self.root / path, frame) for image_id, path, frame in usable.itertuples(index=False)}
 
     def label(self, name: str) -> pd.Series:
         """Values of one label, indexed by unit id. Raises OrthoError for a label the set does not have."""

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ortholib import datasets, duplicates
-from ortholib.imagefile import read
+from ortholib.imagefile import Plane, read
 
 
 def groups(frame: pd.DataFrame, column: str) -> set[frozenset]:
@@ -17,7 +17,7 @@ def groups(frame: pd.DataFrame, column: str) -> set[frozenset]:
 @pytest.fixture(scope="module")
 def copies(phantom, sound) -> pd.DataFrame:
     usable = sound["fracatlas"].usable
-    return duplicates.find({r.image_id: phantom / "FracAtlas" / r.path for r in usable.itertuples()})
+    return duplicates.find({r.image_id: Plane(phantom / "FracAtlas" / r.path) for r in usable.itertuples()})
 
 
 def test_the_known_copies_are_found_and_nothing_else(copies, films):
@@ -44,35 +44,34 @@ def test_groups_are_named_after_their_smallest_id(copies):
 def planted(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     """Random fingerprints among which a third are copies with 0 to 24 bits turned and a little noise added."""
     rng = np.random.default_rng(0)
-    hashes = rng.choice([-1.0, 1.0], (n, 256)).astype(np.float32)
-    thumbs = rng.normal(size=(n, 1024))
+    bits = rng.random((n, 256)) < 0.5
+    thumbs = rng.integers(0, 256, (n, 1024)).astype(float)
     for i in range(0, n, 3):
         source = rng.integers(n)
-        hashes[i] = hashes[source]
-        hashes[i, rng.choice(256, rng.integers(0, 25), replace=False)] *= -1
-        thumbs[i] = thumbs[source] + rng.choice([0.01, 0.2]) * rng.normal(size=1024)
-    thumbs -= thumbs.mean(1, keepdims=True)
-    return hashes, (thumbs / np.linalg.norm(thumbs, axis=1, keepdims=True)).astype(np.float32)
+        bits[i] = bits[source]
+        bits[i, rng.choice(256, rng.integers(0, 25), replace=False)] ^= True
+        thumbs[i] = thumbs[source] + rng.choice([2, 15]) * rng.normal(size=1024)
+    return np.packbits(bits, axis=1), np.clip(thumbs, 0, 255).round().astype(np.uint8)
 
 
 def test_pairs_equal_the_definition(monkeypatch):
     hashes, thumbs = planted()
-    bits = (hashes[:, None] != hashes[None]).sum(2)
+    bits = (np.unpackbits(hashes[:, None] ^ hashes[None], axis=2)).sum(2, dtype=int)
     alike = (bits <= 12) & (np.corrcoef(thumbs.astype(float)) >= 0.998)
     truth = {(int(i), int(j)) for i, j in zip(*np.nonzero(alike), strict=True) if i < j}
     by_bits = int((bits <= 12).sum() - len(bits)) // 2
     assert 10 < len(truth) < by_bits  # both thresholds decide something
-    for block, pairs in ((2048, 8192), (7, 3), (1, 1)):
-        monkeypatch.setattr(duplicates, "BLOCK", block)
+    for tile, pairs in ((4096, 8192), (7, 3), (1, 1)):
+        monkeypatch.setattr(duplicates, "TILE", tile)
         monkeypatch.setattr(duplicates, "PAIRS", pairs)
         found = [tuple(pair) for pair in duplicates.near_pairs(hashes, thumbs).tolist()]
         assert set(found) == truth and len(found) == len(truth)
 
 
-def test_small_blocks_give_the_same_groups(phantom, sound, copies, monkeypatch):
-    monkeypatch.setattr(duplicates, "BLOCK", 9)
+def test_small_tiles_give_the_same_groups(phantom, sound, copies, monkeypatch):
+    monkeypatch.setattr(duplicates, "TILE", 9)
     usable = sound["fracatlas"].usable
-    again = duplicates.find({r.image_id: phantom / "FracAtlas" / r.path for r in usable.itertuples()})
+    again = duplicates.find({r.image_id: Plane(phantom / "FracAtlas" / r.path) for r in usable.itertuples()})
     assert again.equals(copies)
 
 
@@ -86,8 +85,8 @@ def test_many_empty_images_do_not_fill_the_memory(monkeypatch):
         return product(rule, a, b)
 
     monkeypatch.setattr(duplicates.np, "einsum", watched)
-    hashes = np.full((400, 256), -1, np.float32)
-    assert len(duplicates.near_pairs(hashes, np.zeros((400, 1024), np.float32))) == 0
+    hashes = np.zeros((400, 32), np.uint8)
+    assert len(duplicates.near_pairs(hashes, np.zeros((400, 1024), np.uint8))) == 0
     assert sum(largest) > 300 * 2**20 and max(largest) <= 32 * 2**20  # bytes
 
 
@@ -95,8 +94,8 @@ def test_empty_images_that_are_identical_stay_together(tmp_path):
     """They correlate with nothing, not even with themselves; their copies are copies all the same."""
     files = {}
     for name, value, shape in (("a", 0, (20, 30)), ("b", 0, (20, 30)), ("c", 90, (20, 30)), ("d", 0, (30, 20))):
-        files[name] = tmp_path / f"{name}.png"
-        Image.fromarray(np.full(shape, value, np.uint8)).save(files[name])
+        files[name] = Plane(tmp_path / f"{name}.png")
+        Image.fromarray(np.full(shape, value, np.uint8)).save(files[name].path)
     assert groups(duplicates.find(files), "near") == {frozenset("ab")}
     assert groups(duplicates.find(files), "identical") == {frozenset("ab")}
 
@@ -109,15 +108,36 @@ def test_same_pixels_in_another_file_format_and_orientation_are_identical(tmp_pa
     Image.fromarray(pixels).convert("RGB").save(tmp_path / "b.png")
     Image.fromarray(pixels[::-1, ::-1].copy()).save(tmp_path / "c.png", exif=exif)
     Image.fromarray(pixels[:, ::-1].copy()).save(tmp_path / "d.png")  # mirrored: another image
-    files = {name: tmp_path / f"{name}.png" for name in "abcd"}
-    assert np.array_equal(read(files["a"]), read(files["c"]))
+    files = {name: Plane(tmp_path / f"{name}.png") for name in "abcd"}
+    assert np.array_equal(read(files["a"].path), read(files["c"].path))
     assert groups(duplicates.find(files), "identical") == {frozenset("abc")}
+
+
+def test_copies_of_one_image_are_compared_once(tmp_path, monkeypatch):
+    asked = []
+    near_pairs = duplicates.near_pairs
+    monkeypatch.setattr(duplicates, "near_pairs", lambda h, t: asked.append(len(h)) or near_pairs(h, t))
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 60), np.uint8)
+    planes = {}
+    for i in range(6):
+        planes[f"i{i}"] = Plane(tmp_path / f"{i}.png")
+        Image.fromarray(pixels if i % 2 else pixels[::-1]).save(planes[f"i{i}"].path)
+    assert groups(duplicates.find(planes), "near") == {frozenset(["i0", "i2", "i4"]), frozenset(["i1", "i3", "i5"])}
+    assert asked == [2]
+
+
+def test_planes_of_a_volume_are_told_apart(tmp_path):
+    volume = np.random.default_rng(2).integers(0, 256, (3, 40, 60), np.uint8)
+    volume[2] = volume[0]
+    np.save(tmp_path / "v.npy", volume)
+    found = duplicates.find({f"v{k}": Plane(tmp_path / "v.npy", k) for k in range(3)})
+    assert groups(found, "identical") == {frozenset(["v0", "v2"])}
 
 
 def test_no_image_and_one_image(tmp_path):
     assert len(duplicates.find({})) == 0
     Image.new("L", (1, 1)).save(tmp_path / "a.png")
-    assert duplicates.find({"a": tmp_path / "a.png"}).to_numpy().tolist() == [["a", "a", "a"]]
+    assert duplicates.find({"a": Plane(tmp_path / "a.png")}).to_numpy().tolist() == [["a", "a", "a"]]
 
 
 def test_the_search_is_kept_until_a_file_changes(fracatlas, monkeypatch):
@@ -125,7 +145,7 @@ def test_the_search_is_kept_until_a_file_changes(fracatlas, monkeypatch):
     assert first.grouped_by == "copies"
     asked = []
     find = duplicates.find
-    monkeypatch.setattr(duplicates, "find", lambda files: asked.append(len(files)) or find(files))
+    monkeypatch.setattr(duplicates, "find", lambda planes: asked.append(len(planes)) or find(planes))
     assert datasets.load("fracatlas", root=fracatlas).images.equals(first.images)
     assert not asked
     next((fracatlas / "images" / "Fractured").iterdir()).touch()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ortholib import imagefile
+from ortholib.imagefile import Plane
 from ortholib.pixels import letterbox, square
 
 ORIENTATION = 0x0112
@@ -141,7 +142,7 @@ def test_thinnest_images(tmp_path, shape):
     path = tmp_path / "a.png"
     Image.fromarray(np.full(shape, 200, np.uint8)).save(path)
     assert imagefile.inspect(path) == (*shape[::-1], "")
-    canvas, (x0, y0, x1, y1) = square(path, 16)
+    canvas, (x0, y0, x1, y1) = square(Plane(path), 16)
     assert (canvas[y0:y1, x0:x1] == 200).all() and canvas.sum() == 200 * (x1 - x0) * (y1 - y0) > 0
 
 
@@ -239,7 +240,7 @@ def test_what_is_read_has_the_size_that_letterbox_says(tmp_path, width, height, 
     Image.new("L", (width, height), 255).save(path, exif=tagged(turn))
     shown = imagefile.inspect(path)[:2]
     assert shown == ((width, height) if turn == 1 else (height, width))
-    canvas, box = square(path, size)
+    canvas, box = square(Plane(path), size)
     assert box == letterbox(*shown, size)  # of the original size, as boxes are placed, not of what was read
     x0, y0, x1, y1 = box
     assert max(x1 - x0, y1 - y0) == size and min(x0, y0) >= 0 and max(x1, y1) <= size

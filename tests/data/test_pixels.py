@@ -16,15 +16,16 @@ from PIL import Image
 
 from ortholib import imagefile, pixels
 from ortholib.errors import OrthoError, UsageError
+from ortholib.imagefile import Plane
 
 SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def files(phantom) -> dict[str, Path]:
+def files(phantom) -> dict[str, Plane]:
     """40 knees and 77 readable films of two shapes."""
     found = {path.stem: path for path in phantom.rglob("*.jpg")}
-    return {name: path for name, path in found.items() if not imagefile.inspect(path)[2]}
+    return {name: Plane(path) for name, path in found.items() if not imagefile.inspect(path)[2]}
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +71,22 @@ def test_rows(whole):
 def test_another_content_size_or_time_is_another_store(tmp_path):
     path = tmp_path / "a.png"
     Image.new("L", (20, 10), 50).save(path)
-    first = pixels.pack({"a": path}, "set", 8, tmp_path / "stores")
-    assert pixels.pack({"a": path}, "set", 16, tmp_path / "stores").folder != first.folder
+    first = pixels.pack({"a": Plane(path)}, "set", 8, tmp_path / "stores")
+    assert pixels.pack({"a": Plane(path)}, "set", 16, tmp_path / "stores").folder != first.folder
     Image.new("L", (20, 10), 60).save(path)
     os.utime(path, ns=(1, 1))
-    second = pixels.pack({"a": path}, "set", 8, tmp_path / "stores")
+    second = pixels.pack({"a": Plane(path)}, "set", 8, tmp_path / "stores")
     assert second.folder != first.folder and second.hash != first.hash
     os.utime(path, ns=(2, 2))
-    third = pixels.pack({"a": path}, "set", 8, tmp_path / "stores")
+    third = pixels.pack({"a": Plane(path)}, "set", 8, tmp_path / "stores")
     assert third.folder != second.folder and third.hash == second.hash  # the hash is of the content alone
 
 
 def test_undecodable_file_is_named_and_black_and_the_rest_is_kept(files, whole, tmp_path):
     bad = tmp_path / "b.jpg"
-    bad.write_bytes(next(iter(files.values())).read_bytes()[:700])
-    store = pixels.pack({**files, "IMG0000010b": bad, "0": tmp_path.parent}, "set", SIZE, tmp_path / "stores")
+    bad.write_bytes(next(iter(files.values())).path.read_bytes()[:700])
+    odd = {"IMG0000010b": Plane(bad), "0": Plane(tmp_path.parent)}
+    store = pixels.pack(files | odd, "set", SIZE, tmp_path / "stores")
     assert store.failed["IMG0000010b"] == "truncated" and set(store.failed) == {"IMG0000010b", "0"}
     rows = store.rows(sorted(store.failed))
     assert not store.pixels[rows].any() and not store.valid[rows].any()
@@ -104,14 +106,14 @@ def test_nothing_to_pack(tmp_path):
 
 def test_file_that_went_away(tmp_path):
     with pytest.raises(OrthoError, match=r"gone\.jpg: No such file"):
-        pixels.pack({"gone": tmp_path / "gone.jpg"}, "set", SIZE, tmp_path)
+        pixels.pack({"gone": Plane(tmp_path / "gone.jpg")}, "set", SIZE, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["short", "no pixels", "no index", "cut index", "other index"])
 def test_damaged_store_is_refused(tmp_path, damage):
     path = tmp_path / "a.png"
     Image.new("L", (20, 10), 50).save(path)
-    folder = pixels.pack({"a": path}, "set", 8, tmp_path / "stores").folder
+    folder = pixels.pack({"a": Plane(path)}, "set", 8, tmp_path / "stores").folder
     file, index = folder / "pixels.u8", folder / "store.json"
     if damage == "short":
         file.write_bytes(bytes(63))
@@ -212,22 +214,23 @@ import json, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from ortholib import pixels
+from ortholib.imagefile import Plane
 one = pixels._one
-def slow(path, size):
+def slow(plane, size):
     time.sleep(0.03)
     with open(sys.argv[3], "a") as log:
         log.write("x")
-    return one(path, size)
+    return one(plane, size)
 pixels._one = slow
-files = {name: Path(path) for name, path in json.loads(Path(sys.argv[1]).read_text()).items()}
+files = {name: Plane(Path(path)) for name, path in json.loads(Path(sys.argv[1]).read_text()).items()}
 print(pixels.pack(files, "set", int(sys.argv[4]), Path(sys.argv[2])).hash)
 """
 
 
-def start(files: dict[str, Path], folder: Path, log: str) -> subprocess.Popen:
+def start(files: dict[str, Plane], folder: Path, log: str) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
     listed = folder / "files.json"
-    listed.write_text(json.dumps({name: str(path) for name, path in files.items()}))
+    listed.write_text(json.dumps({name: str(plane.path) for name, plane in files.items()}))
     command = [sys.executable, "-c", SLOW, str(listed), str(folder), str(folder / log), str(SIZE)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ortholib import datasets, paths, pixels, tasks
 from ortholib.errors import OrthoError, UsageError
+from ortholib.imagefile import Plane
 
 SIZE = 24
 
@@ -29,7 +30,7 @@ def test_every_row_belongs_to_its_image(real):
     assert (data.group == truth["patient"]).all() and data.kind == "ordinal"
     assert (data.mirror == [name.endswith("L") for name in data.unit_id]).all() and 0 < data.mirror.sum() < 40
     for row, path in zip(data.row, truth["path"], strict=True):
-        assert np.array_equal(data.pixels[row], pixels.square(real / "kneeKL224" / path, SIZE)[0])
+        assert np.array_equal(data.pixels[row], pixels.square(Plane(real / "kneeKL224" / path), SIZE)[0])
     assert len(set(data.row)) == 40
 
 
@@ -59,7 +60,7 @@ def test_an_image_that_cannot_be_packed_is_left_out(real, monkeypatch):
     lost, one = whole.unit_id[3], pixels._one
     monkeypatch.setenv("ORTHOLIB_RUNS", str(paths.runs() / "again"))
     damaged = (np.zeros((SIZE, SIZE), np.uint8), [0, 0, 0, 0], "truncated")
-    monkeypatch.setattr(pixels, "_one", lambda path, size: damaged if path.stem == lost else one(path, size))
+    monkeypatch.setattr(pixels, "_one", lambda plane, size: damaged if plane.path.stem == lost else one(plane, size))
     data = tasks.prepare("kneekl", "kl", "official", SIZE, "real")
     assert data.unit_id.tolist() == [name for name in whole.unit_id if name != lost]
     assert (data.y == whole.y[whole.unit_id != lost]).all() and data.identity != whole.identity
