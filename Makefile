@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
-.PHONY: help study test test-book lab book lint lock smoke clean
+.PHONY: help study test test-book test-faults lab book lint lock smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-book: $(STAMP) ## open every page of the built book in chromium, offline (r
 		[ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || { \
 		echo "test-book needs a browser: sudo apt-get install chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/test_book.py
+
+test-faults: $(STAMP) ## hostile input: thousands of damaged files, tables and archives through the readers
+	$(BIN)/python -m pytest -m faults tests/faults
 
 lab: $(STAMP) ## open the notebooks in JupyterLab, kernel installed
 	$(BIN)/python -m ipykernel install --sys-prefix --name ortholib --display-name "ortholib"

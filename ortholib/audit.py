@@ -3,13 +3,14 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
 from PIL import Image, ImageFile
 
 from ortholib import duplicates, imagefile, metrics, split, stats
-from ortholib.datasets.base import ImageSet
+from ortholib.datasets.base import ImageSet, image_values
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def run(image_set: ImageSet, label: str) -> Audit:
     images = image_set.images
     _, copies = duplicates.grouped(image_set)
     copies = copies.merge(images[["image_id", "official_part"]].set_axis(["image_id", "part"], axis=1), on="image_id")
-    copies["y"] = copies["image_id"].map(image_set.label(label))
+    copies["y"] = copies["image_id"].map(image_values(image_set, label))
     near, identical = (copies.groupby(kind)["image_id"].transform("size") > 1 for kind in ("near", "identical"))
     official = images[images["readable"] & (images["official_part"] != "")]
     reasons = images.loc[~images["readable"], "reason"]
@@ -66,8 +67,10 @@ def _rotated(image_set: ImageSet) -> int:
         except imagefile.UNREADABLE:
             return False
 
+    images = image_set.images
+    pictures = images.loc[images["readable"] | (images["reason"] == "truncated"), "path"].drop_duplicates()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sum(pool.map(turned, image_set.images["path"]))
+        return sum(pool.map(turned, [path for path in pictures if imagefile.kind(image_set.root / path) == "picture"]))
 
 
 def _copies_among_truncated(image_set: ImageSet) -> list[int]:
@@ -76,9 +79,10 @@ def _copies_among_truncated(image_set: ImageSet) -> list[int]:
     digests = []
     ImageFile.LOAD_TRUNCATED_IMAGES = True  # of all threads, so nothing else may decode meanwhile
     try:
-        for path in images.loc[images["reason"] == "truncated", "path"]:
-            pixels = imagefile.read(image_set.root / path)
-            digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+        for path in images.loc[images["reason"] == "truncated", "path"].drop_duplicates():
+            with suppress(*imagefile.UNREADABLE):  # a truncated DICOM file or volume stays unreadable
+                pixels = imagefile.read(image_set.root / path)
+                digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
     sizes = pd.Series(digests, dtype=str).value_counts()
@@ -94,7 +98,8 @@ def _leaked(copies: pd.DataFrame, kind: str = "near") -> dict[str, int]:
 def _shortcuts(image_set: ImageSet, label: str) -> pd.DataFrame:
     """Traits that a network could read instead of the finding. Grades are asked as "2 or more"."""
     images = image_set.usable
-    y = images["image_id"].map(image_set.label(label))
+    y = images["image_id"].map(image_values(image_set, label))
+    images, y = images[y.notna()], y[y.notna()]
     y = (y >= 2 if y.max() > 1 else y > 0).to_numpy(int)
     traits = {"full-size image": (images[["width", "height"]].max(axis=1) >= split.LARGE).to_numpy()}
     for name in ("hardware", "multiscan"):

@@ -28,13 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="AI on orthopaedic images, reproducibly.",
 )
-data = typer.Typer(no_args_is_help=True, help="Data sets: list, check, pack, and the generated phantom.")
+data = typer.Typer(no_args_is_help=True, help="Data sets: list, fetch, check, audit, pack; manifests; the phantom.")
 results = typer.Typer(no_args_is_help=False, help="What the runs found; `record` promotes a run into results/.")
 app.add_typer(data, name="data")
 app.add_typer(results, name="results")
 
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object")]
+Set = Annotated[str, typer.Argument(help="a registered set (`ortholib data list`) or a manifest, .csv or .parquet")]
 Root = Annotated[Path | None, typer.Option(help="folder of the set (default: looked for under $ORTHOLIB_DATA)")]
+Label = Annotated[str | None, typer.Option(help="which label (default: the set's main one, a manifest's first)")]
 
 
 def known_edition(name: str | None) -> str | None:
@@ -176,59 +178,82 @@ def data_phantom(
 
 
 @data.command("check")
-def data_check(name: str, root: Root = None, edition: Edition = "real", as_json: Json = False) -> None:
+def data_check(
+    name: Set, root: Root = None, edition: Edition = "real", label: Label = None, as_json: Json = False
+) -> None:
     """Read a whole set: its release, what is readable and what is not, labels, boxes, groups, contradictions."""
-    from ortholib import datasets
+    from ortholib import check, datasets
 
     image_set = datasets.load(name, edition, root)
-    images = image_set.images
-    bad = images[~images["readable"]]
-    payload = {
-        "name": name,
-        "version": image_set.version,
-        "root": str(image_set.root),
-        "images": len(images),
-        "readable": int(images["readable"].sum()),
-        "unreadable": len(bad),
-    }
-    label = datasets.SETS[name].label
-    values = image_set.label(label)
-    if set(values.unique()) <= {0, 1}:
-        payload |= {"label": label, "positives": int(values.sum()), "negatives": int((values == 0).sum())}
-    else:
-        counts = values.value_counts().sort_index()
-        payload |= {"label": label, "per_class": {int(k): int(n) for k, n in counts.items()}}
-    parts = images["official_part"].replace("", "none").value_counts()
-    by_group = images.assign(y=images["image_id"].map(values)).groupby("group")["y"].nunique()
-    payload |= {
-        "official_parts": {part: int(n) for part, n in parts.items()},
-        "boxes": len(image_set.boxes),
-        "groups": int(images["group"].nunique()),
-        # both knees of a patient may differ in grade; two copies of one image may not
-        "label_conflicts": 0 if datasets.SETS[name].patients else int((by_group > 1).sum()),
-        "reasons": {reason: int(n) for reason, n in bad["reason"].value_counts().items()},
-        "notes": image_set.notes,
-    }
+    bad = image_set.images[~image_set.images["readable"]]
+    counts = check.run(image_set, datasets.main_label(image_set, label))
     files = dict(zip(bad["path"], bad["reason"], strict=True))
     if not as_json and len(files) > 12:
         files = dict(list(files.items())[:12]) | {"and more": f"{len(bad) - 12} (--json names them all)"}
-    show(payload | {"unreadable_files": files}, as_json)
+    show(counts | {"unreadable_files": files}, as_json)
 
 
 @data.command("audit")
-def data_audit(name: str, root: Root = None, edition: Edition = "real", as_json: Json = False) -> None:
+def data_audit(
+    name: Set,
+    root: Root = None,
+    edition: Edition = "real",
+    label: Label = None,
+    copies: Annotated[Path | None, typer.Option(help="write the table of copies to this CSV file")] = None,
+    as_json: Json = False,
+) -> None:
     """Look for what would mislead a study: damage, copies, leaks between official parts, shortcuts."""
     from ortholib import audit, datasets
 
     image_set = datasets.load(name, edition, root)
-    found = audit.run(image_set, datasets.SETS[name].label)
+    label = datasets.main_label(image_set, label)
+    if label is None:
+        raise OrthoError(f"{name} has no label; an audit asks what comes with it. Add a column with 0 and 1.")
+    found = audit.run(image_set, label)
+    if copies is not None:
+        found.copies.to_csv(copies, index=False)
     shortcuts = found.shortcuts.drop(columns=["n", "n_groups"], errors="ignore").to_dict(orient="records")
-    show({"name": name, "version": image_set.version, **found.counts, "shortcuts": shortcuts}, as_json)
+    counts = {"name": image_set.name, "version": image_set.version, "label": label, **found.counts}
+    show(counts | {"shortcuts": shortcuts}, as_json)
+
+
+@data.command("manifest")
+def data_manifest(
+    source: Annotated[Path, typer.Option("--from", help="folder of your images, of any depth")],
+    out: Annotated[Path, typer.Option(help="the table to write, outside of that folder")] = Path("manifest.csv"),
+    as_json: Json = False,
+) -> None:
+    """Begin a manifest of your own images: a table with a line a file, for you to fill in and to check."""
+    from ortholib.datasets import manifest
+
+    show(manifest.template(source, out).attrs, as_json)
+
+
+@data.command("fetch")
+def data_fetch(
+    name: str,
+    into: Annotated[Path | None, typer.Option(help="data folder (default: $ORTHOLIB_DATA)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download an openly licensed set: resumed where it broke off, verified before it appears."""
+    from ortholib import fetch
+
+    with lines_for_people(as_json):
+        fetched = fetch.fetch(name, into)
+    show(fetched, as_json)
+
+
+@data.command("card")
+def data_card(name: str, edition: Edition = "real") -> None:
+    """The data card of a set, as Markdown: licence, layout, defects, and its numbers where it is here."""
+    from ortholib import cards
+
+    print(cards.card(name, edition))
 
 
 @data.command("pack")
 def data_pack(
-    name: str,
+    name: Set,
     size: Annotated[int, typer.Option(help="side of the squares in pixels")],
     root: Root = None,
     edition: Edition = "real",
@@ -301,7 +326,9 @@ def run(
 
 
 @app.command()
-def bench(name: Annotated[str, typer.Argument(help="pack, finetune or bootstrap")], as_json: Json = False) -> None:
+def bench(
+    name: Annotated[str, typer.Argument(help="pack, duplicates, finetune or bootstrap")], as_json: Json = False
+) -> None:
     """Measure a speed on this machine (see RECORDS.md for recorded ones)."""
     script = paths.project() / "bench" / f"{name}.py"
     if not script.is_file():

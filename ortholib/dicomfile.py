@@ -2,7 +2,7 @@
 
 Stored values go through the modality's rescale (PS3.3 C.11.1) and the file's first window (C.11.2.1.2) or VOI table;
 without either, the plane's own range is shown. MONOCHROME1 is inverted, so that bone is bright. Compressed pixels are
-decoded by pydicom's plugins (Pillow, GDCM).
+decoded by pydicom with Pillow, or with GDCM (see `gdcmworker`).
 """
 
 import warnings
@@ -11,14 +11,21 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
-from ortholib import gray
+from ortholib import gdcmworker, gray
 
 MAX_BYTES = 2**29  # of one file: all of it is held in memory
 MAX_PIXELS = 2**25  # of one frame: 34 million, a stitched film of both legs has 30
 MAX_VOXELS = 2**27  # of all frames
+JP2 = b"\x00\x00\x00\x0cjP  "  # how a file of boxes begins; the standard wants the bare code stream
 
 
 def is_dicom(path: Path) -> bool:
@@ -47,10 +54,32 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on odd values; what matters raises
         try:
-            return np.stack([_shown(dataset, pixel_array(dataset, index=frame)) for frame in wanted])
+            return np.stack([_shown(dataset, _decoded(dataset, frame, n)) for frame in wanted])
         except Exception as error:  # its plugins raise anything on damaged pixels
             text = "truncated" if "less than expected" in str(error) else f"DICOM pixels: {str(error)[:60]}"
             raise ValueError(text) from error
+
+
+def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed or syntax == RLELossless:
+        return pixel_array(dataset, index=frame)
+    if syntax in JPEG2000TransferSyntaxes:
+        _check_boxes(get_frame(dataset.PixelData, frame, number_of_frames=n))
+        return pixel_array(dataset, index=frame, decoding_plugin="pillow")
+    if syntax == JPEGBaseline8Bit:
+        return pixel_array(dataset, index=frame, decoding_plugin="pillow")
+    return gdcmworker.decode(Path(dataset.filename), frame)
+
+
+def _check_boxes(data: bytes) -> None:
+    """Walk the boxes before a JPEG 2000 code stream: pydicom 3.0 never comes to an end where one has the length 0."""
+    at = 12
+    while data.startswith(JP2) and at < len(data) and data[at + 4 : at + 8] != b"jp2c":
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length < 8:
+            raise ValueError(f"a JPEG 2000 box of {length} bytes")
+        at += length
 
 
 def _dataset(path: Path, **options) -> pydicom.Dataset:

@@ -81,7 +81,7 @@ def read(path: Path, size: int | None = None, frame: int = 0) -> np.ndarray:
 def frames(path: Path) -> int:
     """Planes in a file: of a volume, a multi-frame DICOM or a multi-page TIFF; 1 for other pictures.
 
-    Raises one of UNREADABLE for what `inspect` calls unreadable.
+    Raises one of UNREADABLE for what `inspect` calls unreadable. A TIFF whose later pages are damaged counts as one.
     """
     match kind(path):
         case "volume":
@@ -89,7 +89,10 @@ def frames(path: Path) -> int:
         case "dicom":
             return dicomfile.shape(path)[0]
     with _open(path) as image:
-        return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        try:
+            return image.n_frames if image.format == "TIFF" else 1
+        except UNREADABLE:
+            return 1
 
 
 def kind(path: Path) -> str:

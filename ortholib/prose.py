@@ -78,12 +78,12 @@ def calibration(ece: pd.Series, confidence: float, accuracy: float) -> str:
     return f"{direction}: mean confidence {confidence:.2f}, accuracy {accuracy:.2f}; ECE {interval(ece)}."
 
 
-def crossing(cut: int, patients: int) -> str:
-    """Whether patients stand in more than one official part."""
+def crossing(cut: int, groups: int, unit: str = "patient") -> str:
+    """Whether patients (or another unit that no honest split cuts) stand in more than one official part."""
     if cut == 0:
-        return f"No patient stands in more than one official part ({count(patients, 'patient')})."
+        return f"No {unit} stands in more than one official part ({count(groups, unit)})."
     stand = "stands" if cut == 1 else "stand"
-    return f"**{cut:,} of {count(patients, 'patient')} {stand} in more than one official part**: scores on it leak."
+    return f"**{cut:,} of {count(groups, unit)} {stand} in more than one official part**: scores on it leak."
 
 
 def audit(counts: dict) -> str:

@@ -20,9 +20,12 @@ from ortholib.errors import OrthoError
 # Commands and their parameters. A change here is a change for everybody's scripts: make it on purpose.
 OPTIONS = {
     "bench": "NAME --json",
-    "data check": "NAME --edition --json --root",
+    "data card": "NAME --edition",
+    "data check": "NAME --edition --json --label --root",
+    "data fetch": "NAME --into --json",
     "data list": "--json",
-    "data audit": "NAME --edition --json --root",
+    "data audit": "NAME --copies --edition --json --label --root",
+    "data manifest": "--from --json --out",
     "data pack": "NAME --edition --json --root --size",
     "data phantom": "--json --out --seed",
     "doctor": "--json",

@@ -1,64 +1,23 @@
-"""The data sets of the study: what they are, where they lie, and how they are read."""
+"""The data sets of the study, and a user's own by manifest: where they lie, and how they are read."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ortholib import duplicates, paths, phantom
-from ortholib.datasets import fracatlas, kneekl
+from ortholib.datasets import manifest
 from ortholib.datasets.base import ImageSet
+from ortholib.datasets.registry import CARDS, SetCard
 from ortholib.errors import OrthoError, UsageError
 
-__all__ = ["SETS", "ImageSet", "SetCard", "load", "locate"]
+__all__ = ["SETS", "ImageSet", "SetCard", "describe", "load", "locate", "main_label"]
+
+SETS = {card.name: card for card in CARDS}
 
 
-@dataclass(frozen=True)
-class SetCard:
-    """A data set that the study knows.
-
-    patients: whether the release says which images belong to one patient. label: the main one.
-    folders: the names its folder goes by under the data root.
-    """
-
-    name: str
-    title: str
-    licence: str
-    registration: bool
-    patients: bool
-    label: str
-    where: str
-    folders: tuple[str, ...]
-    read: Callable[[Path], ImageSet]
-
-
-SETS = {
-    card.name: card
-    for card in (
-        SetCard(
-            "fracatlas",
-            "FracAtlas: fractures of hand, leg, hip and shoulder",
-            "CC BY 4.0",
-            False,
-            False,
-            "fractured",
-            "doi 10.6084/m9.figshare.22363012",
-            ("FracAtlas", "fracatlas"),
-            fracatlas.read,
-        ),
-        SetCard(
-            "kneekl",
-            "Knee Osteoarthritis Severity Grading: Kellgren-Lawrence grades",
-            "CC BY 4.0",
-            False,
-            True,
-            "kl",
-            "doi 10.17632/56rmx5bjcr.1",
-            ("kneeKL224", "KneeXrayData/ClsKLData/kneeKL224", "kneekl", "archive"),
-            kneekl.read,
-        ),
-    )
-}
+def is_manifest(name: str) -> bool:
+    """Whether this names a manifest file and not a registered set."""
+    return Path(name).suffix.lower() in manifest.SUFFIXES
 
 
 def locate(name: str, edition: str = "real", root: str | Path | None = None) -> Path:
@@ -66,7 +25,7 @@ def locate(name: str, edition: str = "real", root: str | Path | None = None) -> 
 
     Raises UsageError for a name that is not registered, OrthoError with the next step for an absent folder.
     """
-    card = _card(name)
+    card = describe(name)
     if root:
         folder = Path(root).expanduser().resolve()
         if not folder.is_dir():
@@ -83,35 +42,52 @@ def locate(name: str, edition: str = "real", root: str | Path | None = None) -> 
             return base / sub
     raise OrthoError(
         f"{base} holds none of the folders {', '.join(card.folders)}; expected {card.title}. "
-        f"Get it from {card.where} and unpack it there."
+        f"To get it: {card.get} ({card.where})."
     )
 
 
 def load(name: str, edition: str = "real", root: str | Path | None = None) -> ImageSet:
-    """Read a registered set (see `locate` for where it is looked for).
+    """Read a registered set (see `locate` for where it is looked for), or a manifest (its paths are below its own
+    folder, or below `root`).
 
     Where the release names no patient, the group of an image is its near-duplicate group. The version of
     generated images says that they are.
     """
-    card = _card(name)
-    image_set = card.read(locate(name, edition, root))
+    if is_manifest(name):
+        image_set = manifest.read(Path(name).expanduser(), Path(root).expanduser() if root else None)
+    else:
+        image_set = describe(name).read(locate(name, edition, root))
     if (image_set.root.parent / "PHANTOM.txt").is_file():
         image_set = replace(image_set, version="phantom, generated images")
-    return image_set if card.patients else duplicates.grouped(image_set)[0]
+    named = name not in SETS or SETS[name].patients
+    return image_set if named else duplicates.grouped(image_set)[0]
+
+
+def main_label(image_set: ImageSet, asked: str | None = None) -> str | None:
+    """The label asked for, else the set's main one, else a manifest's first; None where it has none.
+
+    Raises OrthoError for a label the set does not have.
+    """
+    known = image_set.labels["label"].drop_duplicates().tolist()
+    if asked is not None:
+        image_set.label(asked)
+        return asked
+    main = SETS[image_set.name].label if image_set.name in SETS else None
+    return main if main in known else next(iter(known), None)
 
 
 def summary(image_set: ImageSet) -> dict:
     """One row of an overview: what a set holds."""
-    images = image_set.images
-    values = image_set.label(_card(image_set.name).label)
+    images, label = image_set.images, main_label(image_set)
+    counts = image_set.label(label).value_counts().sort_index() if label else {}
     return {
         "set": image_set.name,
         "release": image_set.version,
         "images": len(images),
         "readable": int(images["readable"].sum()),
         "groups": int(images["group"].nunique()),
-        "label": _card(image_set.name).label,
-        "values": ", ".join(f"{k:.0f}: {n:,}" for k, n in values.value_counts().sort_index().items()),
+        "label": label,
+        "values": ", ".join(f"{k:.0f}: {n:,}" for k, n in counts.items()),
         "boxes": len(image_set.boxes),
     }
 
@@ -124,7 +100,8 @@ def fingerprint(name: str, edition: str = "real", root: str | Path | None = None
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
-def _card(name: str) -> SetCard:
+def describe(name: str) -> SetCard:
+    """What is known of a registered set. Raises UsageError for another name."""
     if name not in SETS:
         raise UsageError(f"'{name}' is no registered data set; known: {', '.join(SETS)}.")
     return SETS[name]

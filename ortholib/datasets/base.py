@@ -104,6 +104,18 @@ class ImageSet:
         return rows.set_index("unit_id")["value"]
 
 
+def image_values(image_set: ImageSet, name: str) -> pd.Series:
+    """One value of a label for each image id: its own, else its exam's; NaN where neither has one.
+
+    Where parts of an image carry the label (units `<image>/<part>`, as the two knees of a film), the highest counts.
+    """
+    values = image_set.label(name)
+    highest = values.groupby(values.index.str.rsplit("/", n=1).str[0]).max()
+    images = image_set.images.set_index("image_id")
+    ids = images.index.to_series()
+    return ids.map(values).fillna(ids.map(highest)).fillna(images["exam"].map(values))
+
+
 def empty_boxes() -> pd.DataFrame:
     """A boxes frame without rows."""
     dtypes = dict.fromkeys(("x0", "y0", "x1", "y1"), float)

@@ -18,8 +18,22 @@ from ortholib import locks, paths, progress
 from ortholib.errors import UsageError
 from ortholib.phantom import knee
 from ortholib.phantom.fracatlas import write_fracatlas
+from ortholib.phantom.grazpedwri import write_grazpedwri
+from ortholib.phantom.joints import write_joints
+from ortholib.phantom.mrnet import write_mrnet
+from ortholib.phantom.mura import write_mura
+from ortholib.phantom.oai import write_oai
 
-KNEES, BONES = 900, 700
+# images of each set (exams of MRNet, films of the OAI, images of each manifest of `joints`)
+COUNTS = {
+    "FracAtlas": 700,
+    "kneeKL224": 900,
+    "MURA-v1.1": 150,
+    "GRAZPEDWRI-DX": 60,
+    "MRNet-v1.0": 30,
+    "OAI": 24,
+    "joints": 24,
+}
 PARTS = {"train": 0.648, "val": 0.117, "test": 0.235}
 NOTICE = """PHANTOM: every image in this folder was computed by ortholib.phantom (seed {seed}).
 No patient was imaged, and no picture was derived from one. Numbers reached on these images prove that the programs
@@ -27,12 +41,12 @@ work; they say nothing about medicine. What was drawn is recorded in truth/.
 """
 
 
-def write(out: Path, seed: int = 0, *, knees: int = KNEES, bones: int = BONES) -> dict:
-    """Generate `out/FracAtlas`, `out/kneeKL224`, `out/truth/{knee,bones,boxes}.parquet` and `out/PHANTOM.txt`.
+def write(out: Path, seed: int = 0, counts: dict[str, int] | None = None) -> dict:
+    """Generate the sets of `counts` (default: all of `COUNTS`, and the stand-in weights) below `out`.
 
-    `knees`: images, two a patient; `bones`: films. `out` appears whole or not at all: it is written under another name
-    and renamed. Returns counts. Raises UsageError where `out` holds files already, lies in the user's data, or the
-    counts cannot hold the sets.
+    One folder a set in the published layout, `joints/` with three manifests, `weights/`, `truth/` with what was drawn,
+    and `PHANTOM.txt`. `out` appears whole or not at all: it is written under another name and renamed. Returns counts.
+    Raises UsageError where `out` holds files already, lies in the user's data, or a count cannot hold its set.
     """
     out = Path(out).resolve()
     data = paths.data_root()
@@ -40,27 +54,29 @@ def write(out: Path, seed: int = 0, *, knees: int = KNEES, bones: int = BONES) -
         raise UsageError(f"{out} lies in ORTHOLIB_DATA ({data}), which is never written to; choose another folder.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder; remove it or choose another one.")
-    if knees < 2 or knees % 2:
-        raise UsageError(f"knees={knees}: expected an even number of at least 2, both knees of each patient.")
     partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "truth").mkdir(parents=True)
     try:
-        counts = _write(partial, seed, knees, bones)
+        written = _write(partial, seed, counts or COUNTS)
+        if counts is None:
+            written["weights"] = _write_weights(partial, seed)
+        (partial / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
         partial.rename(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return counts
+    return written
 
 
-def _write(out: Path, seed: int, knees: int, bones: int) -> dict:
+def _write(out: Path, seed: int, counts: dict[str, int]) -> dict:
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
     # fork: the workers only compute on arrays and write files, and it needs no importable main module
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    written: dict = {"seed": seed}
     with (
         ProcessPoolExecutor(workers, mp_context=context) as pool,
-        progress.bar(total=knees + bones, desc="phantom", unit="image") as bar,
+        progress.bar(desc="phantom", unit="image") as bar,
     ):
 
         def run(function: Callable, tasks: list) -> list:
@@ -70,25 +86,39 @@ def _write(out: Path, seed: int, knees: int, bones: int) -> dict:
                 bar.update()
             return results
 
-        films, boxes = write_fracatlas(out / "FracAtlas", seed, bones, run)
-        joints = write_knees(out / "kneeKL224", seed, knees, run)
-    for name, table in (("knee", joints), ("bones", films), ("boxes", boxes)):
-        table.to_parquet(out / "truth" / f"{name}.parquet", index=False)
+        for name, count in counts.items():
+            bar.set_description(f"phantom {name}")
+            made = WRITERS[name](out / name, seed, count, run)
+            tables = made if isinstance(made, tuple) else (made,)
+            for table, kind in zip(tables, TRUTH.get(name, (name.lower(),)), strict=True):
+                table.to_parquet(out / "truth" / f"{kind}.parquet", index=False)
+            written[name] = SUMMARIES.get(name, lambda truth: {"images": len(truth)})(*tables)
     (out / "PHANTOM.txt").write_text(NOTICE.format(seed=seed))
-    counts = {
-        "seed": seed,
-        "FracAtlas": {
-            "images": len(films), "fractured": int((films.fracture_count > 0).sum()), "boxes": len(boxes),
-            "defects": films.defect[films.defect != ""].value_counts().sort_index().to_dict(),
-        },
-        "kneeKL224": {
-            "images": len(joints), "patients": int(joints.patient.nunique()),
-            "per_class": {str(k): int(n) for k, n in joints.kl.value_counts().sort_index().items()},
-            "per_part": {part: int((joints.part == part).sum()) for part in PARTS},
-        },
-    }  # fmt: skip
-    (out / "truth" / "counts.json").write_text(json.dumps(counts, indent=1))
-    return counts
+    return written
+
+
+def _write_weights(out: Path, seed: int) -> dict:
+    from ortholib.phantom.weights import write_weights  # torch and timm: seconds, and every reader imports this package
+
+    made = write_weights(out / "weights", seed)
+    (out / "truth" / "weights.json").write_text(json.dumps(made, indent=1))
+    return {
+        "networks": sum("left_out" not in one for one in made.values()),
+        "bytes": sum(one["bytes"] for one in made.values()),
+        "left_out": [name for name, one in made.items() if "left_out" in one],
+    }
+
+
+def _count_films(films: pd.DataFrame, boxes: pd.DataFrame) -> dict:
+    defects = films.defect[films.defect != ""].value_counts().sort_index().to_dict()
+    fractured = int((films.fracture_count > 0).sum())
+    return {"images": len(films), "fractured": fractured, "boxes": len(boxes), "defects": defects}
+
+
+def _count_knees(knees: pd.DataFrame) -> dict:
+    grades = {str(k): int(n) for k, n in knees.kl.value_counts().sort_index().items()}
+    parts = {part: int((knees.part == part).sum()) for part in PARTS}
+    return {"images": len(knees), "patients": int(knees.patient.nunique()), "per_class": grades, "per_part": parts}
 
 
 def write_knees(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame:
@@ -97,6 +127,8 @@ def write_knees(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     Patients are dealt to the parts by the shares of the real set, those of equal worst grade together, so that rare
     grades reach every part that can hold one.
     """
+    if count < 2 or count % 2:
+        raise UsageError(f"{count} knees: expected an even number of at least 2, both knees of each patient.")
     patients = [knee.draw_patient(np.random.default_rng([seed, 1, i])) for i in range(count // 2)]
     rng = np.random.default_rng([seed, 5])
     numbers = np.sort(rng.choice(1_000_000, len(patients), replace=False)) + 9_000_000
@@ -124,6 +156,19 @@ def draw_knee(task: tuple) -> dict:
     pixels = knee.render(truth, np.random.default_rng([seed, 2, index]))
     Image.fromarray(pixels).save(path, "JPEG", quality=88)
     return row | truth.record()
+
+
+WRITERS = {
+    "FracAtlas": write_fracatlas,
+    "kneeKL224": write_knees,
+    "MURA-v1.1": write_mura,
+    "GRAZPEDWRI-DX": write_grazpedwri,
+    "MRNet-v1.0": write_mrnet,
+    "OAI": write_oai,
+    "joints": write_joints,
+}
+TRUTH = {"FracAtlas": ("bones", "boxes"), "kneeKL224": ("knee",)}  # names of the tables in truth/
+SUMMARIES = {"FracAtlas": _count_films, "kneeKL224": _count_knees}
 
 
 def key(seed: int = 0) -> str:

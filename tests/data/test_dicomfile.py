@@ -1,6 +1,8 @@
 """DICOM: what is shown follows the standard (pydicom's own functions as oracle), whatever the pixels are packed in."""
 
 import io
+import os
+import signal
 
 import numpy as np
 import pydicom
@@ -20,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ortholib import imagefile
+from ortholib import gdcmworker, imagefile
 
 RAMP = np.linspace(0, 4095, 48 * 64).round().astype(np.uint16).reshape(48, 64)
 
@@ -226,3 +228,21 @@ def test_a_window_that_is_none_is_ignored(tmp_path, width):
         )
     path = written(tmp_path / "a.dcm", dataset)
     assert np.array_equal(imagefile.read(path), to_byte(RAMP.astype(float), 0, 4095))
+
+
+def test_a_decoder_that_dies_costs_one_file(tmp_path, monkeypatch):
+    gdcmworker.decode.__globals__["_process"] = None
+    plain = written(tmp_path / "plain.dcm", make(RAMP))
+    assert np.array_equal(gdcmworker.decode(plain, 0), RAMP)  # uncompressed: whatever the plugin, pydicom reads it
+    served = gdcmworker._process
+    served.kill()
+    served.wait()
+    assert np.array_equal(gdcmworker.decode(plain, 0), RAMP) and gdcmworker._process.pid != served.pid
+    with pytest.raises(ValueError, match="No such file"):
+        gdcmworker.decode(tmp_path / "absent.dcm", 0)
+    os.kill(gdcmworker._process.pid, signal.SIGSTOP)  # hangs
+    monkeypatch.setattr(gdcmworker, "SECONDS", 0.2)
+    with pytest.raises(ValueError, match="broke down"):
+        gdcmworker.decode(plain, 0)
+    monkeypatch.undo()
+    assert np.array_equal(gdcmworker.decode(plain, 0), RAMP)

@@ -15,12 +15,13 @@ from ortholib.phantom import write as package_write
 from ortholib.phantom.write import ensure, key, write
 
 KNEES, BONES = 40, 60
+COUNTS = {"FracAtlas": BONES, "kneeKL224": KNEES}
 
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("phantom") / "a"
-    write(out, 0, knees=KNEES, bones=BONES)
+    write(out, 0, COUNTS)
     return out
 
 
@@ -39,8 +40,8 @@ def image_path(phantom: Path, film) -> Path:
 
 
 def test_same_seed_same_bytes_other_seed_other_pixels(phantom, tmp_path):
-    write(tmp_path / "b", 0, knees=KNEES, bones=BONES)
-    write(tmp_path / "c", 1, knees=KNEES, bones=BONES)
+    write(tmp_path / "b", 0, COUNTS)
+    write(tmp_path / "c", 1, COUNTS)
     files = sorted(p.relative_to(phantom) for p in phantom.rglob("*.jpg"))
     assert len(files) == KNEES + BONES
     assert all((phantom / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
@@ -144,9 +145,9 @@ def test_refusals_leave_nothing(phantom, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="not an empty folder"):
         write(phantom)
     with pytest.raises(UsageError, match="at least 60"):
-        write(tmp_path / "few", bones=10)
+        write(tmp_path / "few", counts={"FracAtlas": 10})
     with pytest.raises(UsageError, match="even number"):
-        write(tmp_path / "odd", knees=3)
+        write(tmp_path / "odd", counts={"kneeKL224": 3})
     monkeypatch.setenv("ORTHOLIB_DATA", str(tmp_path))
     with pytest.raises(UsageError, match="never written"):
         write(tmp_path / "x")

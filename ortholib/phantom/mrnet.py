@@ -1,0 +1,75 @@
+"""The MRNet phantom: knee MRI exams of three planes in the layout of MRNet-v1.0, with what is torn and where."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ortholib.errors import UsageError
+from ortholib.phantom.mri import AXES, draw_knee, knee_stack, render_knee
+
+FEWEST = 12
+VALID = 1 / 3  # share of the exams; more than in the release, or its labels would be too few to score
+SLICES = {"axial": (4, 6), "coronal": (5, 8), "sagittal": (7, 9)}  # fewest and most; every lesion is on some slice
+LABELS = ("abnormal", "acl", "meniscus")
+# what each ten exams show: (ligament, meniscus, effusion), None: effusion by chance
+FINDINGS = (
+    (True, False, None), (False, False, False), (False, True, None), (False, False, False), (True, True, None),
+    (False, False, False), (False, False, True), (True, False, None), (False, False, False), (False, True, None),
+)  # fmt: skip
+
+
+def plan(seed: int, count: int) -> list[dict]:
+    """One dictionary an exam: `exam`, `part` (train, valid), `knee`, `slices_<plane>`, and its three labels.
+
+    Both parts hold the findings in equal shares. Raises UsageError below `FEWEST` exams.
+    """
+    if count < FEWEST:
+        raise UsageError(f"exams={count}: the MRNet phantom needs at least {FEWEST} to hold both values of each label.")
+    rng = np.random.default_rng([seed, 11])
+    valid = round(VALID * count)
+    exams = []
+    for part, n in (("train", count - valid), ("valid", valid)):
+        for turn in rng.permutation(n):
+            acl, meniscus, effusion = FINDINGS[turn % len(FINDINGS)]
+            own = np.random.default_rng([seed, 12, len(exams)])
+            effusion = bool(own.random() < 0.5) if effusion is None else effusion
+            exam = {"exam": f"{len(exams):04d}", "part": part, "index": len(exams)}
+            exam |= {f"slices_{plane}": int(own.integers(low, high + 1)) for plane, (low, high) in SLICES.items()}
+            exam |= {"abnormal": int(acl or meniscus or effusion), "acl": int(acl), "meniscus": int(meniscus)}
+            exams.append(exam | {"knee": draw_knee(own, acl=acl, meniscus=meniscus, effusion=effusion)})
+    return exams
+
+
+def draw(task: tuple) -> dict:
+    """Draw one exam and write its three files; `task`: (seed, exam of `plan`, root). Returns the row of the truth."""
+    seed, exam, root = task
+    row, knee = dict(exam), exam["knee"]
+    rng = np.random.default_rng([seed, 13, row.pop("index")])
+    del row["knee"]
+    for plane in AXES:
+        stack = knee_stack(knee, plane, row[f"slices_{plane}"])
+        np.save(Path(root) / row["part"] / plane / f"{row['exam']}.npy", render_knee(knee, stack, rng))
+        if plane == "sagittal":
+            for name, point in (("acl", knee.acl_middle), ("horn", knee.horn)):
+                row |= dict(zip((f"{name}_slice", f"{name}_row", f"{name}_column"), stack.place(point), strict=True))
+    return row | knee.record()
+
+
+def write_mrnet(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame:
+    """Write `count` exams below `root`; `run(function, tasks)` maps over the cores.
+
+    Returns the truth, one row an exam: `exam, part, slices_<plane>`, the labels `abnormal, acl, meniscus`, the knee,
+    and where in its sagittal file the ligament and the posterior horn are (`acl_slice, acl_row, acl_column, horn_...`).
+    """
+    exams = plan(seed, count)
+    for part in ("train", "valid"):
+        for plane in AXES:
+            (root / part / plane).mkdir(parents=True)
+    truth = pd.DataFrame(run(draw, [(seed, exam, str(root)) for exam in exams]))
+    for part, rows in truth.groupby("part"):
+        for label in LABELS:
+            lines = [f"{row.exam},{getattr(row, label)}\n" for row in rows.itertuples()]
+            (root / f"{part}-{label}.csv").write_text("".join(lines))
+    return truth
