@@ -23,8 +23,12 @@ def _about(facts: SetCard) -> str:
         "How to get it": facts.get,
         "Layout": f"`{facts.folders[0]}/`: {facts.layout}",
     }
-    lines = [f"### {facts.title}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
-    return "\n".join([*lines, "", "Known defects of the release:", "", *(f"- {defect}" for defect in facts.defects)])
+    lines = [f"### {facts.title}", "", *_table("The release", rows)]
+    return "\n".join([*lines, "", "Known to be wrong with it:", "", *(f"- {defect}" for defect in facts.defects)])
+
+
+def _table(title: str, rows: dict[str, str]) -> list[str]:
+    return [f"| {title} | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
 
 
 def _found(image_set: ImageSet) -> list[str]:
@@ -42,8 +46,7 @@ def _found(image_set: ImageSet) -> list[str]:
         "Official parts": ", ".join(f"{part}: {n:,}" for part, n in counts["official_parts"].items()),
         "Boxes": f"{counts['boxes']:,}",
     }
-    lines = ["Found on disk:", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), ""]
-    lines.append(prose.audit(audited))
+    lines = [*_table("Found on disk", rows), "", prose.audit(audited)]
     if image_set.grouped_by != "copies":  # the lines above say how many copies cross
         lines.append(f"- {prose.crossing(audited['crossing_groups'], counts['groups'], unit)}")
     return lines

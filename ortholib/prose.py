@@ -88,20 +88,31 @@ def crossing(cut: int, groups: int, unit: str = "patient") -> str:
 
 def audit(counts: dict) -> str:
     """What an audit of a set found, as Markdown bullets; `counts` as in `audit.Audit`."""
-    leaks = [f"{count(n, 'image')} of the official {part} part" for part, n in counts["leaked"].items() if n]
-    same = counts["leaked_identical"]
-    exact = ", ".join(f"{n} of {part}" for part, n in same.items() if n) or "none"
-    lines = [
-        f"{count(counts['truncated'], 'truncated file')} of {counts['images']:,}; "
-        f"{count(counts['exif_rotated'], 'file')} to be turned by the EXIF tag.",
-        f"{count(counts['pixel_duplicate_groups'], 'group')} of pixel-identical files "
-        f"({count(counts['pixel_duplicate_images'], 'file')}; {counts['pixel_duplicate_groups_truncated']} of the "
-        f"groups among truncated files); {count(counts['near_duplicate_groups'], 'group')} of near-identical "
-        f"readable images ({count(counts['near_duplicate_images'], 'image')}).",
-        f"{count(counts['conflicting_groups'], 'group')} of copies with **opposite labels**.",
-        f"Copies across official parts: {'; '.join(leaks) or 'none'} (pixel-identical: {exact}).",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+    lines = []
+    if counts["truncated"] or counts["exif_rotated"]:
+        lines.append(
+            f"{count(counts['truncated'], 'truncated file')} of {counts['images']:,}; "
+            f"{count(counts['exif_rotated'], 'file')} to be turned by the EXIF tag."
+        )
+    if counts["pixel_duplicate_groups"] or counts["near_duplicate_groups"]:
+        cut = counts["pixel_duplicate_groups_truncated"]
+        among = f"; {cut} of the groups among truncated files" if cut else ""
+        lines += [
+            f"{count(counts['pixel_duplicate_groups'], 'group')} of pixel-identical files "
+            f"({count(counts['pixel_duplicate_images'], 'file')}{among}); "
+            f"{count(counts['near_duplicate_groups'], 'group')} of near-identical readable images "
+            f"({count(counts['near_duplicate_images'], 'image')}).",
+            f"{count(counts['conflicting_groups'], 'group')} of copies with **opposite labels**.",
+            f"Images of an official part with a copy in another: {_leaks(counts['leaked'])}; pixel-identical: "
+            f"{_leaks(counts['leaked_identical'])}.",
+        ]
+    nothing = f"No truncated or turned file and no copy among {count(counts['images'], 'image')}."
+    return "\n".join(f"- {line}" for line in lines or [nothing])
+
+
+def _leaks(counts: dict) -> str:
+    """Images of each official part that have a copy in another."""
+    return ", ".join(f"{n:,} of {part}" for part, n in counts.items() if n) or "none"
 
 
 def shortcuts(table: pd.DataFrame) -> str:

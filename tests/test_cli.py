@@ -14,7 +14,7 @@ import pytest
 import typer
 from PIL import Image
 
-from ortholib import cli, fits, phantom, runs
+from ortholib import cli, datasets, fits, phantom, runs
 from ortholib.errors import OrthoError
 
 # Commands and their parameters. A change here is a change for everybody's scripts: make it on purpose.
@@ -119,7 +119,7 @@ def test_doctor(home, call, monkeypatch):
     facts = loads(out)
     needed = {"python", "torch", "cuda", "gpu", "compiler", "cores", "memory", "data_roots", "weights"}
     assert code == 0 and needed <= set(facts)
-    assert facts["data_roots"] == {"fracatlas": "absent", "kneekl": "absent"} and facts["weights"] == ["an-encoder"]
+    assert facts["data_roots"] == dict.fromkeys(datasets.SETS, "absent") and facts["weights"] == ["an-encoder"]
     code, out, _ = call("doctor")
     assert code == 0 and "an-encoder" in out and "{" not in out
 
@@ -128,7 +128,7 @@ def test_data_list(home, call, knees, monkeypatch):
     monkeypatch.setenv("ORTHOLIB_DATA", str(knees.parent))
     code, out, _ = call("data", "list", "--json")
     rows = {row["name"]: row for row in loads(out)["sets"]}
-    assert code == 0 and set(rows) == {"fracatlas", "kneekl"}
+    assert code == 0 and set(rows) == {"fracatlas", "kneekl", "mura", "grazpedwri", "mrnet", "oai"}
     assert all({"licence", "registration", "where", "present"} <= set(row) for row in rows.values())
     assert rows["kneekl"]["present"] == str(knees) and rows["fracatlas"]["present"] == ""
     assert "CC BY 4.0" in call("data", "list")[1]

@@ -141,9 +141,14 @@ def test_audit_names_every_count():
     text = prose.audit(counts)
     for piece in ("59 truncated files of 4,083", "25 files", "79 groups", "163 files", "85 groups", "181 images"):
         assert piece in text
-    assert "14 images of the official val part" in text and "official test" not in text
+    assert "with a copy in another: 14 of train, 14 of val; pixel-identical: 8 of train, 8 of val." in text
     clean = prose.audit(counts | {"leaked": dict.fromkeys(counts["leaked"], 0), "leaked_identical": {}})
-    assert "Copies across official parts: none (pixel-identical: none)" in clean
+    assert "with a copy in another: none; pixel-identical: none." in clean
+    nothing = dict.fromkeys(counts, 0) | {"images": 12, "leaked": {}, "leaked_identical": {}}
+    assert prose.audit(nothing) == "- No truncated or turned file and no copy among 12 images."
+    assert (
+        prose.audit(nothing | {"exif_rotated": 1}) == "- 0 truncated files of 12; 1 file to be turned by the EXIF tag."
+    )
 
 
 def test_shortcut_claims_nothing_that_its_interval_does_not():

@@ -65,7 +65,7 @@ CARDS = (
         citation="Chen, Mendeley Data 56rmx5bjcr (2018), derived from the Osteoarthritis Initiative",
         folders=("kneeKL224", "KneeXrayData/ClsKLData/kneeKL224", "kneekl", "archive"),
         read=kneekl.read,
-        layout="{train,val,test}/{0,1,2,3,4}/<7-digit patient><L|R>.png; auto_test is left out",
+        layout="{train,val,test}/{0,1,2,3,4}/, files such as 9003175L.png (patient, side); auto_test/ is left out",
         get="download ClsKLData from the Mendeley page and unpack it",
         defects=(
             "auto_test/ holds the test knees a second time, cropped by a detector.",
@@ -84,7 +84,7 @@ CARDS = (
         citation="Rajpurkar et al., MIDL 2018, arXiv 1712.06957",
         folders=("MURA-v1.1", "mura", "MURA"),
         read=mura.read,
-        layout="{train,valid}/XR_<PART>/patientNNNNN/studyN_{positive,negative}/imageN.png and four csv files",
+        layout="{train,valid}/XR_PART/patientNNNNN/studyN_{positive,negative}/imageN.png and four csv files",
         get="register on the page, accept the agreement, unpack MURA-v1.1.zip",
         defects=(
             "The label is of a study; not every image of an abnormal study shows the abnormality.",
@@ -139,7 +139,7 @@ CARDS = (
         citation="Nevitt, Felson, Lester: The Osteoarthritis Initiative, protocol for the cohort study (2006)",
         folders=("OAI", "oai"),
         read=oai.read,
-        layout="<visit>/<part>/<patient>/<date>/<barcode>/001 (DICOM) and kxr_sq_bu<visit> tables",
+        layout="00m/0.C.2/PATIENT/DATE/SERIES/001 (DICOM, one folder a visit) and the tables kxr_sq_buNN.txt",
         get="request access at the NIMH Data Archive, download the bilateral PA radiographs and the reading tables",
         defects=(
             "Readings of several projects overlap; not every knee was read at every visit.",

@@ -153,7 +153,7 @@ def test_wrong_or_empty_root(phantom, kneekl, tmp_path):
 
 def test_data_folder_without_the_set(monkeypatch, tmp_path):
     monkeypatch.setenv("ORTHOLIB_DATA", str(tmp_path))
-    with pytest.raises(OrthoError, match=r"holds none of the folders kneeKL224, .*10\.17632/56rmx5bjcr.*unpack"):
+    with pytest.raises(OrthoError, match=r"holds none of the folders kneeKL224, .*unpack it .doi 10\.17632/56rmx5bjcr"):
         datasets.load("kneekl")
 
 

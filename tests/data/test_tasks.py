@@ -71,8 +71,8 @@ def test_unknown_words(real):
         tasks.prepare("kneekl", "age", "official", SIZE, "real")
     with pytest.raises(UsageError, match=r"fraction 0\.3 is not offered; expected one of 0\.125, 0\.25, 0\.5, 1\.0"):
         tasks.prepare("kneekl", "kl", "official", SIZE, "real", 0.3)
-    with pytest.raises(UsageError, match="'mura' is no registered data set; known: fracatlas, kneekl"):
-        tasks.prepare("mura", "kl", "official", SIZE, "real")
+    with pytest.raises(UsageError, match="'brain' is no registered data set; known: fracatlas, kneekl"):
+        tasks.prepare("brain", "kl", "official", SIZE, "real")
     with pytest.raises(OrthoError, match="fracatlas has no label 'kl'"):
         tasks.prepare("fracatlas", "kl", "clean", SIZE, "real")
 
