@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ortholib import book, datasets, paths, plans, provenance, runs
+from ortholib import book, datasets, fits, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
 
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
@@ -31,8 +31,8 @@ def planned(chapter, edition):
 
 
 def fit_key(chapter, edition, number):
-    fits_code = provenance.code_hash(provenance.modules_used("import ortholib.fits"))
-    return [str(planned(chapter, edition)[int(number)]), fits_code, data_key(chapter, edition)]
+    asked = planned(chapter, edition)[int(number)]
+    return [str(asked), provenance.code_hash(fits.modules(asked)), data_key(chapter, edition)]
 
 
 def made_by(chapter, edition):

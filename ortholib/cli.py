@@ -300,7 +300,8 @@ def fit(
     with lines_for_people(as_json):
         made = fits.ensure(asked, edition)
     facts = {name: made.record[name] for name in ("kind", "steps", "images_per_s", "mfu", "wall_seconds")}
-    metrics = {name: made.record[name] for name in ("best_epoch", "val_metric", "threshold")}
+    told = ("best_epoch", "val_metric", "threshold", "last")  # the last: of a pretraining
+    metrics = {name: made.record[name] for name in told if name in made.record}
     show({"key": made.key, "folder": str(made.folder), **facts, "metrics": metrics}, as_json)
 
 

@@ -14,19 +14,31 @@ import time
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ortholib import locks, paths, provenance, tasks
 from ortholib.classify.settings import Finetune
+from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
-if TYPE_CHECKING:  # imported by name in `ensure`; this line tells `provenance.modules_used` that chapters depend on it
-    from ortholib.classify import finetune  # noqa: F401
 
-# kind -> its settings, and the module whose `train(data, settings, folder)` makes it (imported when needed: it is slow)
-KINDS = {"finetune": (Finetune, "ortholib.classify.finetune")}
+def _labelled(asked: Finetune, edition: str):
+    return tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
+
+
+def _unlabelled(asked: Pretrain, edition: str):
+    from ortholib.dino import images
+
+    return images.prepare(asked, edition)
+
+
+# kind -> its settings, what its data are, and the module whose `train(data, settings, folder)` makes it (imported when
+# needed: it is slow)
+KINDS = {
+    "finetune": (Finetune, _labelled, "ortholib.classify.finetune"),
+    "pretrain": (Pretrain, _unlabelled, "ortholib.dino.pretrain"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Fit:
         return pd.read_parquet(self.folder / "predictions.parquet")
 
 
-def settings(spec: dict) -> Finetune:
+def settings(spec: dict) -> Finetune | Pretrain:
     """Settings from a mapping with `kind` and that kind's fields.
 
     Raises UsageError naming an unknown kind, an unknown or missing field, or a value of the wrong type.
@@ -63,6 +75,8 @@ def settings(spec: dict) -> Finetune:
         if name not in known:
             raise UsageError(f"'{name}' is no setting of a {kind} fit; known: {', '.join(known)}.")
         wanted = known[name].type
+        if wanted is tuple and type(value) is list:
+            spec[name] = value = tuple(value)
         if wanted is float and type(value) is int:
             spec[name] = float(value)
         elif type(value) is not wanted:
@@ -73,13 +87,23 @@ def settings(spec: dict) -> Finetune:
     return shape(**spec)
 
 
-def ensure(asked: Finetune, edition: str) -> Fit:
+def modules(asked: Finetune | Pretrain) -> set[Path]:
+    """Files of `ortholib` that make a fit of these settings: its trainer, and this module with what it prepares."""
+    return provenance.modules_used(f"import ortholib.fits, {_kind(asked)[2]}")
+
+
+def _kind(asked: Finetune | Pretrain) -> tuple:
+    """(name, function that prepares the data, module of the trainer)."""
+    return next((name, *rest) for name, (shape, *rest) in KINDS.items() if shape is type(asked))
+
+
+def ensure(asked: Finetune | Pretrain, edition: str) -> Fit:
     """The stored fit of these settings, this machine's own or a promoted one, made now where it is missing.
 
     While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with `error.txt`.
     """
-    kind, module = next((name, module) for name, (shape, module) in KINDS.items() if shape is type(asked))
-    data = tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
+    kind, prepare, module = _kind(asked)
+    data = prepare(asked, edition)
     weights = Path(asked.initial)
     initial = {"source": asked.initial, "sha256": None}
     if weights.is_file():  # the content counts, not the folder it lies in

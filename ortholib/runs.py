@@ -23,7 +23,7 @@ import nbformat
 import pandas as pd
 from IPython.display import HTML
 
-from ortholib import figures, locks, paths, plans, provenance, yamlfile
+from ortholib import figures, fits, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
 
@@ -110,8 +110,11 @@ def chapter_key(notebook: str, edition: str, overrides: dict | None = None) -> s
     them, the published values (16 digits)."""
     cells = nbformat.read(_path(notebook), as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    values = parameters(notebook, edition, overrides)
     used = provenance.modules_used(code + "\nimport ortholib.plans")
-    parts = [[cell.source for cell in cells], parameters(notebook, edition, overrides), provenance.code_hash(used)]
+    for asked in plans.CHAPTERS[notebook][1](values):  # trainers are imported by name
+        used |= fits.modules(asked)
+    parts = [[cell.source for cell in cells], values, provenance.code_hash(used)]
     if provenance.PACKAGE / "ledger.py" in used:
         parts.append((paths.project() / "params" / "published.yaml").read_text())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from ortholib import fits, provenance, tasks
 from ortholib.classify import finetune
 from ortholib.classify.settings import Finetune
+from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
 GOOD = {"kind": "finetune", "dataset": "kneekl", "task": "kl", "split": "official", "size": 64, "epochs": 2}
@@ -136,12 +137,12 @@ def test_data_are_prepared_as_asked(home, trained, monkeypatch):
     assert asked == [("blobs", "disc", "official", 32, "real", 0.25)]
 
 
-def test_code_of_a_fit_is_its_trainer(home):
-    """Chapters load the trainers by name; their keys and the graph must follow them all the same."""
-    for _, module in fits.KINDS.values():
-        used = provenance.modules_used("import ortholib.fits")
-        assert provenance.modules_used(f"import {module}") <= used
-        assert {"finetune.py", "augment.py", "metrics.py"} <= {file.name for file in used}
+def test_code_of_a_fit_is_its_trainer_and_no_other(home):
+    """Trainers are loaded by name; chapters' keys and the graph must follow theirs all the same."""
+    supervised, selfmade = Finetune("kneekl", "kl", "official", 64, 2), Pretrain(("kneekl:official",), 64, 2)
+    for asked, own, other in ((supervised, "finetune.py", "pretrain.py"), (selfmade, "pretrain.py", "finetune.py")):
+        names = {file.name for file in fits.modules(asked)}
+        assert {own, "augment.py", "fits.py", "tasks.py"} <= names and other not in names
 
 
 def test_interrupted_goes_on_from_what_is_there(home, monkeypatch):

@@ -1,0 +1,77 @@
+"""What a pretraining sees: training parts unless asked otherwise, each image once an epoch, in a stateless order."""
+
+import numpy as np
+import pytest
+import torch
+
+from ortholib import datasets, split
+from ortholib.dino import images
+from ortholib.dino.settings import Pretrain, by_size
+from ortholib.errors import OrthoError, UsageError
+from ortholib.phantom import write
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dino") / "phantom"
+    write(out, 0, {"FracAtlas": 60, "kneeKL224": 40})
+    return out
+
+
+@pytest.fixture(autouse=True)
+def here(phantom, tmp_path, monkeypatch):
+    monkeypatch.setenv("ORTHOLIB_DATA", str(phantom))
+    monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
+
+
+def asked(*sets: str, **changes) -> Pretrain:
+    return Pretrain(sets or ("fracatlas:clean", "kneekl:official"), 32, 1, **changes)
+
+
+def test_evaluation_parts_stay_out():
+    made = images.prepare(asked(), "real")
+    films, knees = datasets.load("fracatlas"), datasets.load("kneekl")
+    clean = split.make(films, "clean", "fractured").images
+    train = int((clean["part"] == "train").sum()), int((knees.images["official_part"] == "train").sum())
+    assert (made.seen["fracatlas"]["images"], made.seen["kneekl"]["images"]) == train and len(made) == sum(train)
+    evaluated = set(clean.loc[clean["part"] != "train", "group"])
+    assert not evaluated & set(made.group[made.store == 0])
+    assert np.isin(made.y[made.store == 1], range(5)).all() and set(made.y[made.store == 0]) <= {0.0, 1.0}
+    everything = images.prepare(asked("fracatlas:all", "kneekl:all"), "real")
+    assert len(everything) == len(films.usable) + len(knees.usable) and everything.identity != made.identity
+
+
+def test_order_is_a_permutation_of_seed_and_epoch():
+    rows = images.order(103, 10, seed=4, epoch=2)
+    assert rows.shape == (10, 10) and len(set(rows.ravel())) == 100 and rows.max() < 103
+    assert np.array_equal(rows, images.order(103, 10, 4, 2))
+    assert not np.array_equal(rows, images.order(103, 10, 4, 3)) and not np.array_equal(
+        rows, images.order(103, 10, 5, 2)
+    )
+
+
+def test_batches_are_the_squares_of_both_stores():
+    made = images.prepare(asked(), "real")
+    batches = images.Batches(made, torch.device("cpu"))
+    index = np.array([len(made) - 1, 0, 7])
+    squares, valid = batches(index)
+    for square, i in zip(squares.numpy(), index, strict=True):
+        assert np.array_equal(square, made.stores[made.store[i]][made.row[i]])
+    assert valid.tolist() == made.valid[index].tolist()
+
+
+def test_bad_words():
+    with pytest.raises(UsageError, match="'fracatlas' is not name:split"):
+        images.prepare(asked("fracatlas"), "real")
+    with pytest.raises(UsageError, match="sets is empty"):
+        images.prepare(Pretrain((), 32, 1), "real")
+    with pytest.raises(UsageError, match="'cleen' is no split"):
+        images.prepare(asked("fracatlas:cleen"), "real")
+    with pytest.raises(OrthoError, match="holds none of the folders"):
+        images.prepare(asked("mura:official"), "real")
+
+
+def test_defaults_by_the_size_of_the_data():
+    assert by_size(asked(), 7_500) == (1024, 0.02, 0.99)
+    assert by_size(asked(), 40_005) == (2048, 0.02, 0.99)
+    assert by_size(asked(prototypes=64, momentum=0.9), 10**7) == (64, 0.07, 0.9)
