@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from ortholib import locks, paths, progress
-from ortholib.errors import UsageError
+from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import knee
 from ortholib.phantom.fracatlas import write_fracatlas
 from ortholib.phantom.grazpedwri import write_grazpedwri
@@ -58,9 +59,10 @@ def write(out: Path, seed: int = 0, counts: dict[str, int] | None = None) -> dic
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "truth").mkdir(parents=True)
     try:
+        weights = _start_weights(partial, seed) if counts is None else None
         written = _write(partial, seed, counts or COUNTS)
-        if counts is None:
-            written["weights"] = _write_weights(partial, seed)
+        if weights is not None:
+            written["weights"] = _finish_weights(partial, weights)
         (partial / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
         partial.rename(out)
     except BaseException:
@@ -97,11 +99,27 @@ def _write(out: Path, seed: int, counts: dict[str, int]) -> dict:
     return written
 
 
-def _write_weights(out: Path, seed: int) -> dict:
-    from ortholib.phantom.weights import write_weights  # torch and timm: seconds, and every reader imports this package
+WEIGHTS = """
+import json, sys
+from pathlib import Path
+from ortholib.phantom.weights import write_weights
+made = write_weights(Path(sys.argv[1]) / "weights", int(sys.argv[2]))
+(Path(sys.argv[1]) / "truth" / "weights.json").write_text(json.dumps(made, indent=1))
+"""
 
-    made = write_weights(out / "weights", seed)
-    (out / "truth" / "weights.json").write_text(json.dumps(made, indent=1))
+
+def _start_weights(out: Path, seed: int) -> subprocess.Popen:
+    """Beside the images, in a process of its own: it needs torch, which takes seconds to import and dislikes forks."""
+    command = [sys.executable, "-c", WEIGHTS, out, str(seed)]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], text=True, **pipes)
+
+
+def _finish_weights(out: Path, process: subprocess.Popen) -> dict:
+    _, said = process.communicate()
+    if process.returncode:
+        raise OrthoError(f"the stand-in weights were not written: {said.strip().splitlines()[-1]}")
+    made = json.loads((out / "truth" / "weights.json").read_text())
     return {
         "networks": sum("left_out" not in one for one in made.values()),
         "bytes": sum(one["bytes"] for one in made.values()),
