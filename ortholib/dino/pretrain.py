@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ortholib import device as devices
 from ortholib import progress
 from ortholib.classify.augment import normalise
-from ortholib.dino import checkpoint, monitor
+from ortholib.dino import checkpoint, initial, monitor
 from ortholib.dino.augment import Crops, crops
 from ortholib.dino.images import Batches, Images, order
 from ortholib.dino.schedules import cosine
@@ -44,16 +44,7 @@ def build(settings: Pretrain) -> torch.nn.Module:
     options = {"dynamic_img_size": True} if settings.backbone.startswith("vit") else {}
     backbone = timm.create_model(settings.backbone, pretrained=False, in_chans=1, num_classes=0, **options)
     if settings.initial != "random":
-        path = Path(settings.initial)
-        if not path.is_file():
-            raise OrthoError(f"{path}: initial weights not found; expected a safetensors file in timm's names.")
-        problem = backbone.load_state_dict(load_file(path), strict=False)
-        if problem.missing_keys or problem.unexpected_keys:
-            raise OrthoError(
-                f"{path} does not fit {settings.backbone}: {len(problem.missing_keys)} weights missing, "
-                f"{len(problem.unexpected_keys)} unknown (such as "
-                f"{', '.join([*problem.missing_keys, *problem.unexpected_keys][:2])})."
-            )
+        initial.load(backbone, Path(settings.initial), settings.backbone)
     return backbone
 
 

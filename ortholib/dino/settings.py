@@ -12,7 +12,7 @@ class Pretrain:
 
     sets: `name:split` of each set, such as `fracatlas:clean`: the training part of that split; `name:all` takes every
     readable image, evaluation parts included, as the papers did. size: side of the stored squares in pixels.
-    epochs: passes over all training images. initial: `random` or a safetensors file in timm's names.
+    epochs: passes over all training images. initial: `random` or a file of weights (see `dino.initial`).
     prototypes (K), teacher_temperature, momentum (start of the teacher's average): 0 means by the size of the data.
     learning_rate is per 256 images. clip: largest norm of one tensor's gradient, 0 for none.
     freeze_last: epochs in which the last layer stays. centring off is for the test of the collapse alarm only.

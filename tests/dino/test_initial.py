@@ -1,0 +1,65 @@
+"""Starting weights: every published form loads into the one-channel backbone; nothing starts at random unasked."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from ortholib.dino import initial
+from ortholib.errors import OrthoError
+
+
+def backbone(channels: int = 1, seed: int = 0, classes: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return timm.create_model("resnet10t", in_chans=channels, num_classes=classes).eval()
+
+
+@pytest.fixture(scope="module")
+def coloured() -> torch.nn.Module:
+    return backbone(3, seed=1, classes=7)
+
+
+@pytest.mark.parametrize("form", ["torchvision", "DINO", "training", "safetensors"])
+def test_every_form_gives_the_features_of_the_three_channel_network(tmp_path, coloured, form):
+    state = coloured.state_dict()
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth")
+    if form == "safetensors":
+        save_file(state, path)
+    elif form == "torchvision":
+        torch.save(state, path)
+    elif form == "DINO":  # the backbone alone
+        torch.save({name: value for name, value in state.items() if not name.startswith("fc.")}, path)
+    else:
+        teacher = {f"module.backbone.{name}": value for name, value in state.items()}
+        torch.save({"teacher": teacher | {"module.head.mlp.0.weight": torch.zeros(2, 2)}, "epoch": 100}, path)
+    model = backbone()
+    initial.load(model, path, "resnet10t")
+    images = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        features = coloured.forward_head(coloured.forward_features(images.repeat(1, 3, 1, 1)), pre_logits=True)
+        torch.testing.assert_close(model(images), features, rtol=1e-4, atol=1e-4)
+
+
+def test_what_does_not_fit_is_refused(tmp_path, coloured):
+    with pytest.raises(OrthoError, match=r"absent\.pth: initial weights not found.*dino_resnet50_pretrain.*or start"):
+        initial.load(backbone(), tmp_path / "absent.pth", "resnet10t")
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    with pytest.raises(OrthoError, match="holds no weights that can be read safely"):
+        initial.load(backbone(), tmp_path / "broken.pth", "resnet10t")
+    state = coloured.state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state | {"extra.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(OrthoError, match=r"does not fit resnet10t: 1 weights missing, 1 unknown, 0 misshapen"):
+        initial.load(backbone(), tmp_path / "other.pth", "resnet10t")
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_code_is_not_loaded(tmp_path, capsys):
+    torch.save({"conv1.weight": Code()}, tmp_path / "code.pth")
+    with pytest.raises(OrthoError, match="holds no weights that can be read safely"):
+        initial.load(backbone(), tmp_path / "code.pth", "resnet10t")
+    assert capsys.readouterr().out == ""
