@@ -46,8 +46,8 @@ def record(run: Path) -> Path:
     Checked first: the record says done and not phantom, every metric recomputes from the stored predictions
     within 1e-9, ids are hashed, and the whole is at most 25 MiB. Left out: the log, and what cells tagged
     `radiographs` drew, in the notebook and as figure files. Folders of this machine are named by what they are.
-    The chapter's fits go along without weights, to `results/<edition>/fits`; those that no promoted chapter names any
-    more are deleted.
+    The chapter's fits go along without weights, to `results/<edition>/fits`; those that only the run it replaces named
+    are deleted.
     Raises OrthoError naming what is wrong.
     """
     if not (run / "run.json").is_file():
@@ -67,10 +67,12 @@ def record(run: Path) -> Path:
         if size > LIMIT:
             raise OrthoError(f"{run} holds {size / 2**20:.0f} MiB; a promoted run may hold {LIMIT / 2**20:.0f}.")
         _stage_fits(facts)
+        before = _named_fits(target.parent)
         paths.put(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    _drop_unnamed_fits(target.parent)
+    for key in before - _named_fits(target.parent):
+        shutil.rmtree(fits.stored(_promoted(), facts["edition"], key), ignore_errors=True)
     return target
 
 
@@ -87,12 +89,10 @@ def _stage_fits(facts: dict) -> None:
         (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
 
 
-def _drop_unnamed_fits(edition: Path) -> None:
+def _named_fits(edition: Path) -> set[str]:
+    """Keys of the fits that the promoted chapters of an edition were made with."""
     records = [json.loads(file.read_text()) for file in edition.glob("*/run.json")]
-    named = {fit["key"] for record in records for fit in record.get("fits", [])}
-    for folder in edition.glob("fits/*"):
-        if folder.name not in named:
-            shutil.rmtree(folder)
+    return {fit["key"] for record in records for fit in record.get("fits", [])}
 
 
 def _promoted() -> Path:

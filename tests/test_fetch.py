@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 
 from ortholib import fetch
 from ortholib.errors import OrthoError, UsageError
+from ortholib.unzip import unzip
 
 FILES = {
     "Little/dataset.csv": b"image_id\na\n",
@@ -332,8 +334,12 @@ def test_errors_of_the_server_that_stay(server, release, tmp_path, status):
 
 
 def test_nobody_listens(release, tmp_path, server):
-    release(url=f"http://127.0.0.1:{server.server_port}0")  # no such port
-    refused(tmp_path, "it goes on")
+    with socket.socket() as nobody:  # bound and not listening: every connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/set.zip"
+        release(url=url)
+        said = refused(tmp_path, url, "it goes on")
+    assert "refused" in said and not server.asked
 
 
 # ---- lies
@@ -572,7 +578,7 @@ def unpacked(archive: Path, limit: int = 10**7) -> str:
     folder = archive.parent / "in" / "unpacked"
     before = {*archive.parent.rglob("*"), folder.parent}
     with pytest.raises(OrthoError) as caught:
-        fetch.unzip(archive, folder, limit)
+        unzip(archive, folder, limit)
     assert not folder.exists() and set(archive.parent.rglob("*")) == before
     assert str(archive) in str(caught.value) and "Nothing was unpacked" in str(caught.value)
     return str(caught.value)
@@ -631,7 +637,7 @@ def test_bombs(tmp_path, monkeypatch):
     said = unpacked(archive_of(tmp_path, ("a", bytes(60)), ("big", bytes(60))), limit=100)
     assert "'big'" in said and "120" in said and "at most 100" in said
     assert "'zeros' claims 5,000,000 bytes" in unpacked(archive_of(tmp_path, ("zeros", bytes(5_000_000))))
-    monkeypatch.setattr(fetch, "MEMBERS", 3)
+    monkeypatch.setattr("ortholib.unzip.MEMBERS", 3)
     assert "'m3' is one of 5" in unpacked(archive_of(tmp_path, *((f"m{i}", b"") for i in range(5))))
 
 
@@ -685,7 +691,7 @@ def test_whatever_is_flipped_nothing_gets_out(tmp_path):
         path, folder = tmp_path / "flipped.zip", tmp_path / "in" / "unpacked"
         path.write_bytes(raw.tobytes())
         try:
-            fetch.unzip(path, folder, 10**6)
+            unzip(path, folder, 10**6)
             shutil.rmtree(folder)
         except OrthoError:
             assert not folder.exists()
@@ -697,7 +703,7 @@ def test_a_full_disk_says_so_and_goes_on(server, release, tmp_path, monkeypatch)
         raise OSError(28, "No space left on device", "somewhere")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "_write", full)
+        patch.setattr("ortholib.unzip._write", full)
         refused(tmp_path, "somewhere: No space left on device", "little v1", "it goes on")
     fetch.fetch("little", tmp_path)
     assert len(server.asked) == 1 and content(tmp_path / "Little") == FILES  # the archive was still there

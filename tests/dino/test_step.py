@@ -271,9 +271,10 @@ def test_a_step_never_waits_for_the_device(kind):
     step(mine, optimizer, *views, **values(0), dtype=torch.bfloat16)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step(mine, optimizer, *views, **values(1), dtype=torch.bfloat16, freeze_last=True)
+        seen = step(mine, optimizer, *views, **values(1), dtype=torch.bfloat16, freeze_last=True)  # a wait would raise
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert all(value.is_cuda and value.isfinite() for value in seen.values())
 
 
 def test_head_puts_out_cosines():

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ortholib import datasets, fetch
+from ortholib import datasets
 from ortholib.datasets import ImageSet, manifest
 from ortholib.errors import OrthoError
 from ortholib.phantom import write
+from ortholib.unzip import unzip
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 COUNTS = {"FracAtlas": 60, "kneeKL224": 4, "MURA-v1.1": 40, "GRAZPEDWRI-DX": 24, "MRNet-v1.0": 12, "OAI": 8}
@@ -117,7 +118,7 @@ def test_archives_never_leave_their_folder(tmp_path):
         archive = place / "a.zip"
         archive.write_bytes(change(buffer.getvalue(), rng))
         try:
-            fetch.unzip(archive, place / "out", 10**7)
+            unzip(archive, place / "out", 10**7)
             shutil.rmtree(place / "out")
         except OrthoError:
             pass
