@@ -2,12 +2,13 @@
 
 A fit lives in `runs/<edition>/fits/<key>/`; key = hash of its settings, its data (pixels, labels, split),
 its initial weights and the code that makes it. Asking again returns the stored one; a killed one goes on.
-A promoted chapter keeps its fits without their weights in `results/<edition>/fits/<key>/`, so that its tables and
-figures can be made again where nobody can train.
+A promoted chapter keeps its fits in `results/<edition>/fits/<key>/`, so that its tables and figures can be made again
+where nobody can train; of the weights only pretrained backbones, in `results/weights/<key>/`.
 """
 
 import hashlib
 import json
+import os
 import resource
 import shutil
 import time
@@ -18,12 +19,15 @@ from pathlib import Path
 import pandas as pd
 
 from ortholib import locks, paths, provenance, tasks
+from ortholib.classify.probesettings import Probe
 from ortholib.classify.settings import Finetune
 from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
+Settings = Finetune | Pretrain | Probe
 
-def _labelled(asked: Finetune, edition: str):
+
+def _labelled(asked: Finetune | Probe, edition: str):
     return tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
 
 
@@ -38,6 +42,7 @@ def _unlabelled(asked: Pretrain, edition: str):
 KINDS = {
     "finetune": (Finetune, _labelled, "ortholib.classify.finetune"),
     "pretrain": (Pretrain, _unlabelled, "ortholib.dino.pretrain"),
+    "probe": (Probe, _labelled, "ortholib.classify.probe"),
 }
 
 
@@ -59,8 +64,19 @@ class Fit:
         """Scores of validation and test images."""
         return pd.read_parquet(self.folder / "predictions.parquet")
 
+    @property
+    def backbone(self) -> Path:
+        """File of a pretraining's weights; those of a promoted one are put together from their parts first."""
+        file = self.folder / "backbone.safetensors"
+        if file.is_file():
+            return file
+        from ortholib.dino import export
 
-def settings(spec: dict) -> Finetune | Pretrain:
+        parts = paths.project() / "results" / "weights" / self.key
+        return export.joined(parts, paths.runs() / "weights" / f"{self.key}.safetensors")
+
+
+def settings(spec: dict) -> Settings:
     """Settings from a mapping with `kind` and that kind's fields.
 
     Raises UsageError naming an unknown kind, an unknown or missing field, or a value of the wrong type.
@@ -87,21 +103,41 @@ def settings(spec: dict) -> Finetune | Pretrain:
     return shape(**spec)
 
 
-def modules(asked: Finetune | Pretrain) -> set[Path]:
+def modules(asked: Settings) -> set[Path]:
     """Files of `ortholib` that make a fit of these settings: its trainer, and this module with what it prepares."""
     return provenance.modules_used(f"import ortholib.fits, {_kind(asked)[2]}")
 
 
-def _kind(asked: Finetune | Pretrain) -> tuple:
+def _kind(asked: Settings) -> tuple:
     """(name, function that prepares the data, module of the trainer)."""
     return next((name, *rest) for name, (shape, *rest) in KINDS.items() if shape is type(asked))
 
 
-def ensure(asked: Finetune | Pretrain, edition: str) -> Fit:
+def ensure(asked: Settings, edition: str) -> Fit:
     """The stored fit of these settings, this machine's own or a promoted one, made now where it is missing.
 
     While it is made its folder is `<key>.partial`; a failure leaves `<key>.failed` with `error.txt`.
+    A pretraining may be asked for by several processes together, started by torchrun.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _ensure(asked, edition)
+    if not isinstance(asked, Pretrain):
+        raise UsageError(f"a {_kind(asked)[0]} fit runs in one process; only a pretraining is shared out by torchrun.")
+    from ortholib.dino import parallel
+
+    with parallel.group():
+        if parallel.first():
+            return _ensure(asked, edition, parallel.told)
+        # the first process holds the lock, decides and writes; the others train along where it trains
+        _, prepare, module = _kind(asked)
+        data, partial = prepare(asked, edition), parallel.told(None)
+        if partial is not None:
+            import_module(module).train(data, asked, partial)
+        return Fit(*parallel.told(None))
+
+
+def _ensure(asked: Settings, edition: str, tell=lambda value: value) -> Fit:
+    """`ensure` in one process; tell: passes on whether and where it trains, and the finished fit."""
     kind, prepare, module = _kind(asked)
     data = prepare(asked, edition)
     weights = Path(asked.initial)
@@ -114,11 +150,21 @@ def ensure(asked: Finetune | Pretrain, edition: str) -> Fit:
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder, promoted = stored(paths.runs(), edition, key), stored(paths.project() / "results", edition, key)
     if not folder.is_dir() and (promoted / "run.json").is_file():
-        return Fit(key, promoted, json.loads((promoted / "run.json").read_text()))
-    with locks.held(folder):
-        if not (folder / "run.json").is_file():
-            _make(import_module(module).train, data, asked, folder, {"key": key, "edition": edition, **identity})
-    return Fit(key, folder, json.loads((folder / "run.json").read_text()))
+        tell(None)
+        folder = promoted
+    else:
+        with locks.held(folder):
+            make = not (folder / "run.json").is_file()
+            tell(_partial(folder) if make else None)
+            if make:
+                _make(import_module(module).train, data, asked, folder, {"key": key, "edition": edition, **identity})
+    fit = Fit(key, folder, json.loads((folder / "run.json").read_text()))
+    tell((fit.key, fit.folder, fit.record))
+    return fit
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")
 
 
 def stored(root: Path, edition: str, key: str) -> Path:
@@ -127,7 +173,7 @@ def stored(root: Path, edition: str, key: str) -> Path:
 
 
 def _make(train, data, asked, folder: Path, record: dict) -> None:
-    partial, failed = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".failed")
+    partial, failed = _partial(folder), folder.with_name(folder.name + ".failed")
     partial.mkdir(parents=True, exist_ok=True)
     resumed = any(partial.iterdir())
     started = time.time()

@@ -7,7 +7,8 @@ nothing on radiographs and are left out.
 Crop, flip, filter and resize are two batched matrix products, `Wy @ image @ Wx^T`, with one pair of matrices per crop;
 blur is a convolution with one group per crop. Shapes depend on settings only, and no value is read back from the
 device: `views` compiles whole.
-All randomness of a crop comes from (seed, step, rank), so a resumed run sees the images of the uninterrupted one.
+All randomness of a crop comes from (seed, step, place in the batch): a resumed run sees the images of the uninterrupted
+one, and several processes together see those of one.
 
 Letters in shapes: B images, V crops of each, S side of the stored square, O side of a crop.
 """
@@ -91,14 +92,14 @@ class Draws(NamedTuple):
         return cls(drawn[:TRIES], drawn[TRIES : 2 * TRIES], *drawn[2 * TRIES :])
 
 
-def draw(settings: Crops, images: int, seed: int, step: int, rank: int = 0) -> np.ndarray:
-    """float32 (29, B, 2 + locals): the rows of `Draws`, global crops first, from (seed, step, rank) alone.
+def draw(settings: Crops, images: int, seed: int, step: int) -> np.ndarray:
+    """float32 (29, B, 2 + locals): the rows of `Draws`, global crops first, from (seed, step) alone.
 
     Drawn by numpy, because torch's generator on the CPU drops all but 32 bits of a seed, and on the host, because
     that is one small copy to the device and no wait for it.
     """
     crops, place = 2 + settings.locals, np.arange(2 + settings.locals)
-    u = np.random.default_rng([seed, step, rank, STREAM]).random((2 * TRIES + 11, images, crops), np.float32)
+    u = np.random.default_rng([seed, step, STREAM]).random((2 * TRIES + 11, images, crops), np.float32)
     low, high = np.array([settings.global_scale] * 2 + [settings.local_scale] * settings.locals, np.float32).T
     area = low + u[:TRIES] * (high - low)
     low, high = np.log(settings.ratio)
@@ -121,12 +122,13 @@ def draw(settings: Crops, images: int, seed: int, step: int, rank: int = 0) -> n
 
 
 def crops(
-    batch: torch.Tensor, valid: torch.Tensor, settings: Crops, seed: int, step: int, rank: int = 0, render=None
+    batch: torch.Tensor, valid: torch.Tensor, settings: Crops, seed: int, step: int, part=(0, 1), render=None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All crops of a batch: global ones float32 (2 B, 1, G, G) and local ones (locals B, 1, L, L), normalised.
 
     batch: uint8 (B, S, S). valid: (B, 4), x0 y0 x1 y1 of the image inside its square, on the same device; crops never
     reach beyond it. Order: crop 1 of all images, then crop 2 of all images, and so on.
+    part: (r, R) where the batch is the r-th of R equal parts of a larger one, as on the r-th of R processes.
     render: a compiled `views`; None means `views` itself.
     Raises UsageError for other shapes or types.
     """
@@ -134,7 +136,9 @@ def crops(
         raise UsageError(f"a batch of {batch.dtype} {tuple(batch.shape)} cannot be cropped; expected uint8 (B, S, S).")
     if valid.shape != (len(batch), 4):
         raise UsageError(f"valid boxes of shape {tuple(valid.shape)}; expected ({len(batch)}, 4), one per image.")
-    drawn = torch.from_numpy(draw(settings, len(batch), seed, step, rank))
+    place, parts = part
+    drawn = draw(settings, parts * len(batch), seed, step)[:, place * len(batch) : (place + 1) * len(batch)]
+    drawn = torch.from_numpy(np.ascontiguousarray(drawn))
     if batch.device.type == "cuda":
         drawn = drawn.pin_memory().to(batch.device, non_blocking=True)
     return (render or views)(batch, valid, drawn, settings)

@@ -1,6 +1,9 @@
 """What a pretraining sees: unlabelled squares of several sets, served as batches in a stateless order."""
 
 import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +14,7 @@ from ortholib.datasets.base import image_values
 from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError
 
+AHEAD = 1  # batches that are read before they are asked for
 SHARE = 0.6  # of the device's free memory that the squares may take
 
 
@@ -18,12 +22,14 @@ SHARE = 0.6  # of the device's free memory that the squares may take
 class Images:
     """n training images of several stores with squares of one size.
 
-    stores: (N, S, S) uint8 each. store, row: (n,) where an image lies. valid: (n, 4) the image inside its square.
+    stores: (N, S, S) uint8 each. weights: how often an epoch shows each image of a store.
+    store, row: (n,) where an image lies, store by store. valid: (n, 4) the image inside its square.
     y, group: (n,) main label of its set (NaN where not asked) and unit that no split cuts; they only serve to watch the
     training. seen: set -> split, version and images, for the record. identity: hashes of what is trained on.
     """
 
     stores: list[np.ndarray]
+    weights: list[float]
     store: np.ndarray
     row: np.ndarray
     valid: np.ndarray
@@ -35,14 +41,26 @@ class Images:
     def __len__(self) -> int:
         return len(self.row)
 
+    def order(self, batch: int, seed: int, epoch: int) -> np.ndarray:
+        """(steps, batch) image numbers of an epoch: a permutation of (seed, epoch), without a short last batch."""
+        rng = np.random.default_rng([seed, epoch])
+        shown, first = [], 0
+        for n, weight in zip(np.bincount(self.store), self.weights, strict=True):
+            times, rest = divmod(round(weight * n), n)
+            shown += [np.tile(np.arange(first, first + n), times), first + rng.permutation(n)[:rest]]
+            first += n
+        shown = rng.permutation(np.concatenate(shown))
+        steps = len(shown) // batch
+        return shown[: steps * batch].reshape(steps, batch)
+
 
 def prepare(settings: Pretrain, edition: str) -> Images:
     """Read, split and pack the sets. Evaluation parts stay out unless a set is asked for as `name:all`.
 
     Raises OrthoError where a set has no training part.
     """
-    stores, columns, seen, hashes = [], [], {}, []
-    for number, (name, how) in enumerate(settings.parts()):
+    stores, weights, columns, seen, hashes = [], [], [], {}, []
+    for number, (name, how, weight) in enumerate(settings.parts()):
         image_set = datasets.load(name, edition)
         store = tasks.pack(image_set, settings.size)
         label = datasets.main_label(image_set)
@@ -59,16 +77,11 @@ def prepare(settings: Pretrain, edition: str) -> Images:
         y = image_values(image_set, label).reindex(ids) if label else np.full(len(ids), np.nan)
         columns.append((np.full(len(ids), number), row, store.valid[row], y, group.loc[ids].to_numpy(str)))
         stores.append(store.pixels)
-        seen[name] = {"split": how, "version": image_set.version, "images": len(ids)}
+        weights.append(weight)
+        seen[name] = {"split": how, "version": image_set.version, "images": len(ids), "weight": weight}
         hashes.append([store.hash, hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]])
     joined = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return Images(stores, *joined, seen, {"stores": hashes, "sets": list(settings.sets)})
-
-
-def order(n: int, batch: int, seed: int, epoch: int) -> np.ndarray:
-    """(steps, batch) image numbers of an epoch: a permutation of (seed, epoch), without a short last batch."""
-    steps = n // batch
-    return np.random.default_rng([seed, epoch]).permutation(n)[: steps * batch].reshape(steps, batch)
+    return Images(stores, weights, *joined, seen, {"stores": hashes, "sets": list(settings.sets)})
 
 
 class Batches:
@@ -83,12 +96,32 @@ class Batches:
         self.valid = torch.from_numpy(images.valid.astype(np.int64)).to(device)
 
     def __call__(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = torch.from_numpy(index).to(self.device)
+        return self._on_device(index, self._read(index))
+
+    def stream(self, rows: Iterable[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batch after batch; the next one is read while one is in use."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = deque()
+            for index in rows:
+                waiting.append((index, pool.submit(self._read, index)))
+                if len(waiting) > AHEAD:
+                    index, read = waiting.popleft()
+                    yield self._on_device(index, read.result())
+            for index, read in waiting:
+                yield self._on_device(index, read.result())
+
+    def _read(self, index: np.ndarray) -> torch.Tensor | None:
+        """From the memory maps, pinned where it goes to a GPU; None where the squares live there."""
         if self.resident is not None:
-            return self.resident[chosen], self.valid[chosen]
+            return None
         batch = torch.from_numpy(self._gather(index))
-        if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.pin_memory() if self.device.type == "cuda" else batch
+
+    def _on_device(self, index: np.ndarray, read: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.from_numpy(index)
+        if self.device.type == "cuda":  # from pinned memory: the copy does not wait for the GPU
+            chosen = chosen.pin_memory().to(self.device, non_blocking=True)
+        batch = self.resident[chosen] if read is None else read.to(self.device, non_blocking=True)
         return batch, self.valid[chosen]
 
     def _gather(self, index: np.ndarray) -> np.ndarray:

@@ -1,26 +1,28 @@
 """DINO pretraining: from unlabelled squares to a backbone.
 
-Resumed equals uninterrupted: the order of the images depends on (seed, epoch) only, their crops on (seed, step) only,
-and a checkpoint holds all else. SIGTERM writes one and ends; the next call goes on from there.
+Resumed equals uninterrupted, and several processes equal one: the order of the images depends on (seed, epoch) only,
+their crops on (seed, step, place in the batch) only, and a checkpoint holds all else. SIGTERM writes one and ends; the
+next call goes on from there.
 """
 
+import json
 import math
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import timm
 import torch
-from safetensors.torch import save_file
 
 from ortholib import device as devices
 from ortholib import progress
 from ortholib.classify.augment import normalise
-from ortholib.dino import checkpoint, initial, monitor
-from ortholib.dino.augment import Crops, crops
-from ortholib.dino.images import Batches, Images, order
+from ortholib.dino import checkpoint, compiling, export, flops, initial, log, memory, monitor, parallel
+from ortholib.dino.augment import Crops, crops, views
+from ortholib.dino.images import Batches, Images
 from ortholib.dino.schedules import cosine
 from ortholib.dino.settings import Pretrain, by_size
 from ortholib.dino.step import DINO, optimizer_of, step
@@ -30,6 +32,7 @@ LOG_EVERY = 10  # steps between two readings of the loss: each reading waits for
 WATCHED = 1000  # images whose embeddings are looked at after each epoch
 NAN_LIMIT = 3  # readings in a row that are not finite
 SMALLEST_BF16 = 32  # px; below, a strided convolution meets 1 x 1 maps, whose bf16 gradients are wrong on some CPUs
+CROPS = ("global_size", "local_size", "locals", "global_scale", "local_scale", "flip", "rotation")  # of the settings
 
 
 def build(settings: Pretrain) -> torch.nn.Module:
@@ -49,57 +52,75 @@ def build(settings: Pretrain) -> torch.nn.Module:
 
 
 def train(images: Images, settings: Pretrain, folder: Path) -> dict:
-    """Pretrain; write `backbone.safetensors` (the teacher's, in timm's names), `history.parquet` (a row an epoch) and,
-    while it runs, checkpoints. Returns the record.
+    """Pretrain; write `backbone.safetensors` (the teacher's, in timm's names), its card `backbone.md`,
+    `history.parquet` (a row an epoch) and, while it runs, checkpoints. Returns the record.
 
-    Raises OrthoError for a batch that does not fit the set, crops larger than the squares, a loss that is not finite
-    (the last good checkpoint stays). SystemExit 143 after a SIGTERM.
+    Started by torchrun, the processes share each batch, and the first one writes.
+    Raises OrthoError for a batch that does not fit the set or the device (and says which would), crops larger than the
+    squares, a checkpoint of another run in the folder, a loss that is not finite (the last good checkpoint stays).
+    SystemExit 143 after a SIGTERM.
     """
-    _check(images, settings)
+    with parallel.group():
+        return _train(images, settings, folder)
+
+
+def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
+    steps = _check(images, settings)
     device = devices.pick()
     dtype = devices.precision(device)
-    if device.type == "cpu" and min(settings.global_size, settings.local_size) < SMALLEST_BF16:
-        dtype = torch.float32
+    if device.type == "cpu":
+        memory.keep()
+        if min(settings.global_size, settings.local_size) < SMALLEST_BF16:
+            dtype = torch.float32
     prototypes, temperature, momentum = by_size(settings, len(images))
     model = DINO(build(settings), prototypes, settings.hidden, settings.bottleneck)
     model = model.to(device, memory_format=torch.channels_last)
+    lacking = compiling.lacking()
+    render = views if lacking else compiling.compile_parts(model)
+    if lacking and device.type == "cuda" and parallel.first():
+        print(f"not compiled: {lacking}; a step takes longer so", flush=True)
+    parallel.join(model, dtype)
     optimizer = optimizer_of(model, settings.optimizer)
-    steps = len(images) // settings.batch
     plan = _schedules(settings, steps, momentum)
-    views = Crops(
-        global_size=settings.global_size, local_size=settings.local_size, locals=settings.locals, flip=settings.flip
-    )
+    recipe = Crops(**{name: getattr(settings, name) for name in CROPS})
     batches = Batches(images, device)
-    state = _resume(folder, model, optimizer)
-    saved, bad = time.perf_counter(), 0
+    state = _resume(folder, images, settings, model, optimizer)
+    cost = flops.per_image(settings, prototypes)
+    peak = devices.peak_tflops(device)
+    peak = peak and peak * 1e12 * parallel.part()[1]
+
+    def move(batch: tuple[torch.Tensor, torch.Tensor], now: int) -> dict[str, torch.Tensor]:
+        big, small = crops(*batch, recipe, settings.seed, now, parallel.part(), render)
+        return step(
+            model,
+            optimizer,
+            big.contiguous(memory_format=torch.channels_last),
+            small.contiguous(memory_format=torch.channels_last),
+            learning_rate=plan["learning_rate"][now],
+            weight_decay=plan["weight_decay"][now],
+            momentum=plan["momentum"][now],
+            student_temperature=settings.student_temperature,
+            teacher_temperature=temperature,
+            centre_momentum=settings.centre_momentum if settings.centring else None,
+            freeze_last=now < settings.freeze_last * steps,
+            clip=settings.clip,
+            dtype=dtype,
+        )
+
+    saved, bad, started, done = time.perf_counter(), 0, time.perf_counter(), 0
     with _Termination() as termination:
         for epoch in range(state["step"] // steps, settings.epochs):
-            rows = order(len(images), settings.batch, settings.seed, epoch)
-            begun, first = time.perf_counter(), state["step"] % steps
-            todo = range(first, steps)
-            for i in progress.bar(
-                todo, desc=f"epoch {epoch + 1}/{settings.epochs}", initial=first, total=steps, leave=False
-            ):
+            first = state["step"] % steps
+            rows = [parallel.mine(row) for row in images.order(settings.batch, settings.seed, epoch)[first:]]
+            begun = time.perf_counter()
+            name = f"epoch {epoch + 1}/{settings.epochs}"
+            bar = progress.bar(batches.stream(rows), desc=name, initial=first, total=steps, leave=False)
+            for i, batch in enumerate(bar, first):
                 now = epoch * steps + i
-                big, small = crops(*batches(rows[i]), views, settings.seed, now)
-                seen = step(
-                    model,
-                    optimizer,
-                    big.contiguous(memory_format=torch.channels_last),
-                    small.contiguous(memory_format=torch.channels_last),
-                    learning_rate=plan["learning_rate"][now],
-                    weight_decay=plan["weight_decay"][now],
-                    momentum=plan["momentum"][now],
-                    student_temperature=settings.student_temperature,
-                    teacher_temperature=temperature,
-                    centre_momentum=settings.centre_momentum if settings.centring else None,
-                    freeze_last=epoch < settings.freeze_last,
-                    clip=settings.clip,
-                    dtype=dtype,
-                )
-                state["step"] = now + 1
+                seen = _moved(move, batch, now, settings)
+                state["step"], done = now + 1, done + 1
                 if i % LOG_EVERY == 0 or i == steps - 1:
-                    reading = {name: float(value) for name, value in seen.items()}
+                    reading = parallel.mean({name: float(value) for name, value in seen.items()})
                     bad = 0 if math.isfinite(reading["loss"]) else bad + 1
                     if bad >= NAN_LIMIT or (bad and i == steps - 1):
                         raise OrthoError(
@@ -107,36 +128,74 @@ def train(images: Images, settings: Pretrain, folder: Path) -> dict:
                             f"{settings.learning_rate}. The last good checkpoint stays in {folder}."
                         )
                     state["readings"].append(reading)
+                    bar.set_postfix(loss=f"{reading['loss']:.3f}", entropy=f"{reading['entropy']:.3f}")
                 due = time.perf_counter() - saved > 60 * settings.checkpoint_minutes
-                if due or termination.asked:
+                asked_to_end, due = parallel.agreed(termination.asked, due)
+                if due or asked_to_end:
                     _save(folder, state, model, optimizer)
                     saved = time.perf_counter()
-                if termination.asked:
+                if asked_to_end:
                     print(f"told to end, saved at step {now + 1}; the same command goes on from there", flush=True)
                     raise SystemExit(143)  # no error: the fit stays `.partial`
-            speed = len(todo) * settings.batch / (time.perf_counter() - begun)
-            row = _epoch_row(epoch, state.pop("readings"), speed, plan, state["step"] - 1)
+            now = time.perf_counter()
+            speed = len(rows) * settings.batch / (now - begun)
+            left = (now - started) / done * (settings.epochs * steps - state["step"])
+            row = log.row(epoch, state["readings"], plan, state["step"] - 1)
+            row |= {"images_per_s": speed, "mfu": speed * cost / peak if peak else math.nan}
             row |= _watch(model, batches, images, settings, dtype)
-            first_choices = row["used"] * min(prototypes, 2 * settings.batch)
+            first_choices = row["used"] * min(prototypes, 2 * settings.batch // parallel.part()[1])
             row["alarm"] = monitor.alarm(row["entropy"], prototypes, first_choices, row["spread"])
             state["readings"] = []
             state["history"].append(row)
-            print(
-                "  ".join(f"{k} {v:.4g}" if isinstance(v, float | int) else str(v) for k, v in row.items()), flush=True
-            )
+            if parallel.first():
+                print(log.line(row, settings.epochs, left), flush=True)
             _save(folder, state, model, optimizer)
-    return _finish(images, settings, folder, state, model, dtype, prototypes, temperature, momentum)
+            saved = time.perf_counter()
+    record = {
+        "steps": state["step"],
+        "epochs": settings.epochs,
+        "images": len(images),
+        "seen": images.seen,
+        "processes": parallel.part()[1],
+        "compiled": not lacking,
+        "prototypes": prototypes,
+        "teacher_temperature": temperature,
+        "momentum": momentum,
+        "gflop_per_image": cost / 1e9,
+        "precision": str(dtype).removeprefix("torch."),
+    }
+    return record | _finish(settings, folder, state, model, record)
 
 
-def _check(images: Images, settings: Pretrain) -> None:
-    if not 2 <= settings.batch <= len(images):
-        raise OrthoError(f"batch {settings.batch} does not fit {len(images)} images; expected 2 to {len(images)}.")
+def _check(images: Images, settings: Pretrain) -> int:
+    """Steps of an epoch."""
+    shown = len(images.order(1, settings.seed, 0))
+    if not 2 <= settings.batch <= shown:
+        raise OrthoError(f"batch {settings.batch} does not fit {shown} images; expected 2 to {shown}.")
     side = images.stores[0].shape[1]
     largest = max(settings.global_size, settings.local_size)
     if largest > side:
         raise UsageError(f"crops of {largest} px are larger than the stored squares of {side} px; raise size.")
-    if settings.batch < 64:
+    if settings.batch < 64 and parallel.first():
         print(f"batch {settings.batch}: below 64 DINO often does not learn; watch the entropy", flush=True)
+    return shown // settings.batch
+
+
+def _moved(move, batch: tuple[torch.Tensor, torch.Tensor], now: int, settings: Pretrain) -> dict[str, torch.Tensor]:
+    """One step. Raises OrthoError where the device's memory runs out, with the batch that fits."""
+    try:
+        return move(batch, now)
+    except torch.OutOfMemoryError:
+        pass  # what the step had made is let go of only after this block
+    size = len(batch[0])
+    advice = "lower it"
+    if parallel.part()[1] == 1:
+        fits = memory.fitting(lambda n: move((batch[0][:n], batch[1][:n]), now), size)
+        advice = f"{fits} fits" if fits else "not even 2 images fit: lower the size of the crops or the backbone's"
+    raise OrthoError(
+        f"batch {settings.batch} of {settings.backbone}, 2 x {settings.global_size} and {settings.locals} x "
+        f"{settings.local_size} px, does not fit the memory of {devices.describe()['gpu'] or 'this machine'}; {advice}."
+    )
 
 
 def _schedules(settings: Pretrain, steps: int, momentum: float) -> dict[str, np.ndarray]:
@@ -149,29 +208,32 @@ def _schedules(settings: Pretrain, steps: int, momentum: float) -> dict[str, np.
     }
 
 
-def _resume(folder: Path, model: DINO, optimizer: torch.optim.Optimizer) -> dict:
-    state = checkpoint.load(folder)
+def _resume(folder: Path, images: Images, settings: Pretrain, model: DINO, optimizer) -> dict:
+    made_of = {"settings": asdict(settings) | {"sets": list(settings.sets)}, "data": images.identity}
+    made_of = json.loads(json.dumps(made_of))
+    state = parallel.told(checkpoint.load(folder) if parallel.first() else None)
     if state is None:
-        return {"step": 0, "history": [], "readings": []}
-    model.load_state_dict(state.pop("model"))
-    optimizer.load_state_dict(state.pop("optimizer"))
-    print(f"resumed after step {state['step']}", flush=True)
+        return {"step": 0, "history": [], "readings": [], "made_of": made_of}
+    if state["made_of"] != made_of:
+        before, now = ({**of["settings"], "data": of["data"]} for of in (state["made_of"], made_of))
+        differs = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in now if before.get(name) != now[name]]
+        raise OrthoError(
+            f"{folder} holds the checkpoint of another run: {'; '.join(differs)[:300]}. Go on with what it was begun "
+            "with, or delete the folder to start again."
+        )
+    parallel.load(model, optimizer, state.pop("model"), state.pop("optimizer"))
+    if parallel.first():
+        print(f"resumed after step {state['step']}", flush=True)
     return state
 
 
 def _save(folder: Path, state: dict, model: DINO, optimizer: torch.optim.Optimizer) -> None:
     """Write a checkpoint, unless the weights are no numbers any more: then the last good one stays."""
-    values = [value for value in model.state_dict().values() if value.is_floating_point()]
-    if not torch.stack([value.isfinite().all() for value in values]).all():
-        return
-    whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(folder, state["step"], whole)
-
-
-def _epoch_row(epoch: int, readings: list[dict], speed: float, plan: dict, last: int) -> dict:
-    means = {name: float(np.mean([reading[name] for reading in readings])) for name in readings[0]}
-    schedules = {name: float(values[last]) for name, values in plan.items()}
-    return {"epoch": epoch + 1} | means | schedules | {"images_per_s": speed}
+    made = {"model": parallel.whole(model.state_dict()), "optimizer": parallel.whole(optimizer.state_dict())}
+    if parallel.first():
+        values = [value for value in made["model"].values() if value.is_floating_point()]
+        if torch.stack([value.isfinite().all() for value in values]).all():
+            checkpoint.save(folder, state["step"], state | made)
 
 
 def _watch(model: DINO, batches: Batches, images: Images, settings: Pretrain, dtype: torch.dtype) -> dict:
@@ -192,7 +254,8 @@ def embed(backbone: torch.nn.Module, batches, index: np.ndarray, side: int, dtyp
     training = backbone.training
     backbone.eval()
     rows = []
-    with torch.inference_mode():
+    # not compiled: another mode and other batch sizes would each be compiled anew
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
         for start in range(0, len(index), 64):
             squares = normalise(batches(index[start : start + 64])[0])
             if squares.shape[-1] != side:
@@ -203,29 +266,24 @@ def embed(backbone: torch.nn.Module, batches, index: np.ndarray, side: int, dtyp
     return torch.cat(rows)
 
 
-def _finish(images, settings, folder, state, model, dtype, prototypes, temperature, momentum) -> dict:
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.teacher_backbone.state_dict().items()}
-    facts = {"backbone": settings.backbone, "in_chans": "1", "method": "DINO", "epochs": str(settings.epochs)}
-    save_file(weights, folder / "backbone.safetensors", facts)
+def _finish(settings: Pretrain, folder: Path, state: dict, model: DINO, record: dict) -> dict:
+    """Write what the fit keeps; the facts that the history tells."""
+    weights = parallel.whole(model.teacher_backbone.state_dict())
     history = pd.DataFrame(state["history"])
-    history.to_parquet(folder / "history.parquet")
-    for old in checkpoint.steps(folder):
-        checkpoint.delete(folder, old)
-    last = state["history"][-1]
-    return {
-        "steps": state["step"],
-        "epochs": settings.epochs,
-        "images": len(images),
-        "seen": images.seen,
-        "prototypes": prototypes,
-        "teacher_temperature": temperature,
-        "momentum": momentum,
+    last = {name: value for name, value in state["history"][-1].items() if name != "alarm"}
+    told = {
         "images_per_s": float(history["images_per_s"].median()),
-        "mfu": None,
-        "precision": str(dtype).removeprefix("torch."),
-        "last": {name: value for name, value in last.items() if name != "alarm"},
+        "mfu": None if history["mfu"].isna().any() else float(history["mfu"].median()),
+        "last": last | {"mfu": None if math.isnan(last["mfu"]) else last["mfu"]},
         "alarms": sorted({row["alarm"] for row in state["history"]} - {""}),
     }
+    if parallel.first():
+        export.write(weights, settings, folder)
+        (folder / "backbone.md").write_text(export.card(settings, record | told))
+        history.to_parquet(folder / "history.parquet")
+        for old in checkpoint.steps(folder):
+            checkpoint.delete(folder, old)
+    return told
 
 
 class _Termination:

@@ -1,6 +1,7 @@
 """What a self-supervised pretraining is asked for, without importing torch: planning reads only this."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from ortholib.errors import UsageError
@@ -11,10 +12,13 @@ class Pretrain:
     """Settings of one DINO pretraining (Caron et al. 2021, arXiv 2104.14294).
 
     sets: `name:split` of each set, such as `fracatlas:clean`: the training part of that split; `name:all` takes every
-    readable image, evaluation parts included, as the papers did. size: side of the stored squares in pixels.
-    epochs: passes over all training images. initial: `random` or a file of weights (see `dino.initial`).
+    readable image, evaluation parts included, as the papers did. `name:split:weight` shows each image of the set
+    `weight` times an epoch (1; 0.5: every other image, others each time). size: side of the stored squares in pixels.
+    epochs: passes over all training images. batch: images a step, of all processes together. initial: `random` or a
+    file of weights (see `dino.initial`).
     prototypes (K), teacher_temperature, momentum (start of the teacher's average): 0 means by the size of the data.
-    learning_rate is per 256 images. clip: largest norm of one tensor's gradient, 0 for none.
+    learning_rate is per 256 images. Crops: see `dino.augment.Crops`; `flip` 0 keeps left and right apart.
+    clip: largest norm of one tensor's gradient, 0 for none.
     freeze_last: epochs in which the last layer stays. centring off is for the test of the collapse alarm only.
     """
 
@@ -44,18 +48,26 @@ class Pretrain:
     global_size: int = 224
     local_size: int = 96
     locals: int = 8
+    global_scale: tuple = (0.14, 1.0)
+    local_scale: tuple = (0.05, 0.14)
     flip: float = 0.5
+    rotation: float = 0.0
     checkpoint_minutes: float = 5.0
 
-    def parts(self) -> list[tuple[str, str]]:
-        """(set, split) of each entry of `sets`. Raises UsageError for one that is not `name:split`."""
-        pairs = [entry.partition(":")[::2] for entry in self.sets]
-        for entry, (name, split) in zip(self.sets, pairs, strict=True):
-            if not name or not split:
-                raise UsageError(f"sets: '{entry}' is not name:split, such as fracatlas:clean or fracatlas:all.")
-        if not pairs:
+    def parts(self) -> list[tuple[str, str, float]]:
+        """(set, split, weight) of each entry of `sets`. Raises UsageError for one that is not `name:split[:weight]`."""
+        found = []
+        for entry in self.sets:
+            fitting = re.fullmatch(r"([^:]+):([^:]+)(?::(\d*\.?\d+))?", str(entry))
+            if not fitting or float(fitting[3] or 1) == 0:
+                raise UsageError(
+                    f"sets: '{entry}' is not name:split or name:split:weight, such as fracatlas:clean, fracatlas:all "
+                    "or kneekl:official:0.5."
+                )
+            found.append((fitting[1], fitting[2], float(fitting[3] or 1)))
+        if not found:
             raise UsageError("sets is empty; expected at least one name:split, such as fracatlas:clean.")
-        return pairs
+        return found
 
 
 # images at most -> prototypes, teacher temperature, start of the teacher's momentum (LightlyTrain's published rule)

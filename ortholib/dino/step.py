@@ -6,7 +6,9 @@ Crops come view by view: all images' first crop, then all images' second, and so
 import copy
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ortholib.dino.head import Head
 from ortholib.dino.loss import cross_entropy, teacher_probabilities, updated_centre
@@ -139,7 +141,7 @@ def step(
             group["lr"] = float(learning_rate)
         optimizer.param_groups[0]["weight_decay"] = float(weight_decay)
         optimizer.step()
-        torch._foreach_lerp_(list(model.teacher.parameters()), list(model.student.parameters()), 1 - float(momentum))
+        torch._foreach_lerp_(_held(model.teacher.parameters()), _held(model.student.parameters()), 1 - float(momentum))
         entropy = torch.special.entr(target).sum(-1).mean()
         seen = {"loss": loss.detach(), "entropy": entropy, "kl": loss.detach() - entropy, "used": _used(target)}
         return seen | {"centre_norm": model.centre.norm(), "gradient_norm": gradient_norm}
@@ -147,11 +149,21 @@ def step(
 
 def _clip(gradients: list[torch.Tensor], limit: float) -> torch.Tensor:
     """Scale each tensor whose norm is above `limit` down to it, and return the norm of all before that."""
-    norms = torch.stack(torch._foreach_norm(gradients))
+    held = _held(gradients)
+    norms = torch.stack(torch._foreach_norm(held))
+    if isinstance(gradients[0], DTensor):  # each process holds a part of every tensor
+        squares = norms.square()
+        dist.all_reduce(squares)
+        norms = squares.sqrt()
     if limit:
         factors = (limit / (norms + 1e-6)).clamp(max=1)
-        torch._foreach_mul_(gradients, list(factors.unbind()))
+        torch._foreach_mul_(held, list(factors.unbind()))
     return norms.norm()
+
+
+def _held(tensors) -> list[torch.Tensor]:
+    """What this process holds of each tensor: all of it, unless FSDP2 spread it over the processes."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
 def _used(target: torch.Tensor) -> torch.Tensor:

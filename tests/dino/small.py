@@ -25,8 +25,8 @@ def shapes(n: int = 64, seed: int = 0, side: int = 32) -> Images:
         squares[i] = np.clip(120 + rng.uniform(40, 80) * wave + rng.normal(0, 10, (side, side)), 0, 255)
     valid = np.tile(np.array([0, 0, side, side], np.int16), (n, 1))
     group = np.array([f"g{i}" for i in range(n)])
-    seen = {"shapes": {"split": "all", "version": "generated", "images": n}}
-    return Images([squares], np.zeros(n, int), np.arange(n), valid, y.astype(float), group, seen, {"shapes": n})
+    seen = {"shapes": {"split": "all", "version": "generated", "images": n, "weight": 1.0}}
+    return Images([squares], [1.0], np.zeros(n, int), np.arange(n), valid, y.astype(float), group, seen, {"shapes": n})
 
 
 RUN = """

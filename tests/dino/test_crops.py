@@ -174,14 +174,18 @@ def test_an_image_that_could_not_be_read_gives_black_crops():
         assert torch.allclose(levels(images), torch.tensor(0.0), atol=1e-3)
 
 
-def test_randomness_is_of_seed_step_and_rank_only():
+def test_randomness_is_of_seed_step_and_place_only():
     batch = noise(1, 64).expand(4, -1, -1)
     valid = whole(batch)
-    first, again = (torch.cat([v.flatten() for v in crops(batch, valid, SMALL, 5, 6, 1)]) for _ in range(2))
+    first, again = (torch.cat([v.flatten() for v in crops(batch, valid, SMALL, 5, 6)]) for _ in range(2))
     assert torch.equal(first, again)
-    for other in ((4, 6, 1), (5, 7, 1), (5, 6, 0)):
+    for other in ((4, 6), (5, 7), (5, 6, (1, 2))):
         assert not torch.equal(first, torch.cat([v.flatten() for v in crops(batch, valid, SMALL, *other)]))
-    for images in crops(batch, valid, SMALL, 5, 6, 1):  # one image four times: every crop differs
+    halves = [crops(batch[:2], valid[:2], SMALL, 5, 6, (place, 2)) for place in (0, 1)]
+    for got, half, other in zip(crops(batch, valid, SMALL, 5, 6), *halves, strict=True):
+        parts = [images.unflatten(0, (-1, 2)) for images in (half, other)]  # views of two images each
+        assert torch.equal(torch.cat(parts, 1).flatten(0, 1), got)
+    for images in crops(batch, valid, SMALL, 5, 6):  # one image four times: every crop differs
         assert len(images.flatten(1).unique(dim=0)) == len(images)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import small
 import torch
 
 from ortholib import datasets, split
@@ -42,12 +43,24 @@ def test_evaluation_parts_stay_out():
 
 
 def test_order_is_a_permutation_of_seed_and_epoch():
-    rows = images.order(103, 10, seed=4, epoch=2)
+    made = small.shapes(103)
+    rows = made.order(10, seed=4, epoch=2)
     assert rows.shape == (10, 10) and len(set(rows.ravel())) == 100 and rows.max() < 103
-    assert np.array_equal(rows, images.order(103, 10, 4, 2))
-    assert not np.array_equal(rows, images.order(103, 10, 4, 3)) and not np.array_equal(
-        rows, images.order(103, 10, 5, 2)
-    )
+    assert np.array_equal(rows, made.order(10, 4, 2))
+    assert not np.array_equal(rows, made.order(10, 4, 3)) and not np.array_equal(rows, made.order(10, 5, 2))
+
+
+def test_sets_are_mixed_by_their_weights():
+    made = images.prepare(asked("fracatlas:clean:0.5", "kneekl:official:3"), "real")
+    films, knees = np.bincount(made.store)
+    assert made.seen["fracatlas"]["weight"] == 0.5 and made.weights == [0.5, 3.0]
+    epochs = [made.order(1, 0, epoch).ravel() for epoch in range(4)]
+    shown = [np.bincount(epoch, minlength=len(made)) for epoch in epochs]
+    for times in shown:
+        assert times[:films].sum() == round(films / 2) and times[:films].max() == 1
+        assert (times[films:] == 3).all() and len(times) == films + knees
+    assert not np.array_equal(shown[0], shown[1])  # other halves each time
+    assert len(set(epochs[0][:20].tolist()) & set(range(films))) > 0  # in mixed order
 
 
 def test_batches_are_the_squares_of_both_stores():
@@ -58,11 +71,17 @@ def test_batches_are_the_squares_of_both_stores():
     for square, i in zip(squares.numpy(), index, strict=True):
         assert np.array_equal(square, made.stores[made.store[i]][made.row[i]])
     assert valid.tolist() == made.valid[index].tolist()
+    rows = made.order(4, 0, 0)
+    for (read, box), row in zip(batches.stream(rows), rows, strict=True):  # read ahead: the same, in the same order
+        assert read.equal(batches(row)[0]) and box.equal(batches(row)[1])
 
 
 def test_bad_words():
     with pytest.raises(UsageError, match="'fracatlas' is not name:split"):
         images.prepare(asked("fracatlas"), "real")
+    for weight in ("0", "-1", "much", "1:1", ""):
+        with pytest.raises(UsageError, match="is not name:split or name:split:weight"):
+            images.prepare(asked(f"fracatlas:clean:{weight}"), "real")
     with pytest.raises(UsageError, match="sets is empty"):
         images.prepare(Pretrain((), 32, 1), "real")
     with pytest.raises(UsageError, match="'cleen' is no split"):

@@ -1,0 +1,109 @@
+"""What a pretraining leaves for others: a backbone that plain timm loads, and the card that says what it is.
+
+Weights are bfloat16, in fits as in `results/weights`: half the bytes, and what was evaluated is what is published.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ortholib.dino.settings import Pretrain
+from ortholib.errors import OrthoError
+
+NAME = "backbone.safetensors"
+SHARD = 15 * 2**20  # bytes of one file in the repository
+
+
+def write(state: dict[str, torch.Tensor], settings: Pretrain, folder: Path) -> Path:
+    """A backbone's weights as `backbone.safetensors`: timm's names, one input channel, no classifier, bfloat16.
+
+    `timm.create_model(settings.backbone, in_chans=1, num_classes=0, checkpoint_path=...)` reads it.
+    """
+    weights = {
+        name: (value.to(torch.bfloat16) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in state.items()
+    }
+    facts = {"backbone": settings.backbone, "in_chans": "1", "method": "DINO", "epochs": str(settings.epochs)}
+    save_file(weights, folder / NAME, facts)
+    return folder / NAME
+
+
+def split(file: Path, folder: Path) -> list[Path]:
+    """The weights of `file` as `model-….safetensors` of at most 15 MiB each in `folder`, with their index."""
+    with safe_open(file, "pt") as stored:
+        facts = stored.metadata()
+    save_torch_state_dict(load_state_dict_from_file(file), folder, max_shard_size=SHARD)
+    (folder / "metadata.json").write_text(json.dumps(facts, indent=1))
+    return sorted(folder.glob("*.safetensors"))
+
+
+def joined(folder: Path, file: Path) -> Path:
+    """The file that `split` took apart, the same to the byte, made again unless it is there.
+
+    Raises OrthoError where the folder holds no weights.
+    """
+    if not file.is_file():
+        shards = sorted(folder.glob("*.safetensors"))
+        if not shards:
+            raise OrthoError(f"{folder} holds no weights; expected *.safetensors. Run the pretraining again.")
+        state = {name: value for shard in shards for name, value in load_state_dict_from_file(shard).items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        save_file(state, partial, json.loads((folder / "metadata.json").read_text()))
+        partial.replace(file)
+    return file
+
+
+def card(settings: Pretrain, record: dict) -> str:
+    """The model card, Markdown: what the weights are, what they saw, how they are loaded, what they are not for."""
+    seen = [
+        f"| {name} | {facts['split']} | {facts['version']} | {facts['images']:,} | {facts['weight']:g} |"
+        for name, facts in record["seen"].items()
+    ]
+    contaminated = [name for name, facts in record["seen"].items() if facts["split"] == "all"]
+    parts = "Evaluation parts were left out."
+    if contaminated:
+        parts = (
+            f"**Every readable image of {', '.join(contaminated)} was seen, evaluation parts included**: scores on "
+            "these sets are contaminated."
+        )
+    last, alarms = record["last"], record["alarms"]
+    watched = ", ".join(f"{name} {last[name]:.3g}" for name in ("loss", "entropy", "kl", "used", "spread", "rankme"))
+    return "\n".join(
+        [
+            f"# {settings.backbone}, DINO on radiographs without labels",
+            "",
+            f"Backbone of the teacher after {settings.epochs} epochs ({record['steps']:,} steps of {settings.batch} "
+            f"images) of DINO (Caron et al. 2021, arXiv 2104.14294), started from "
+            f"{'random weights' if settings.initial == 'random' else Path(settings.initial).name}.",
+            "",
+            "```python",
+            f'timm.create_model("{settings.backbone}", in_chans=1, num_classes=0, checkpoint_path="{NAME}")',
+            "```",
+            "",
+            "Input: one channel, grey values 0 to 1, minus 0.449, divided by 0.226. Weights: bfloat16, Apache-2.0; the "
+            "images keep their own licences.",
+            "",
+            "| images of | part | release | images | times an epoch |",
+            "|---|---|---|---|---|",
+            *seen,
+            "",
+            parts,
+            "",
+            f"Crops: 2 of {settings.global_size} px and {settings.locals} of {settings.local_size} px, from squares of "
+            f"{settings.size} px; flip {settings.flip:g}, rotation {settings.rotation:g} degrees. "
+            f"{record['prototypes']:,} prototypes, teacher temperature {record['teacher_temperature']:g}, teacher "
+            f"momentum from {record['momentum']:g}, {settings.optimizer} at {settings.learning_rate:g} per 256 images, "
+            f"weight decay {settings.weight_decay:g} to {settings.final_weight_decay:g}, {record['precision']}.",
+            "",
+            f"Last epoch: {watched}. Alarms: {'; '.join(alarms) or 'none'}.",
+            "",
+            "For research on methods. It is no medical device; it was shown no label, and nothing is known about "
+            "images of other hospitals.",
+            "",
+        ]
+    )

@@ -1,0 +1,110 @@
+"""Several processes, started by torchrun on CPUs, end where one alone ends, resumed or not, spread or not."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import small
+import torch
+from torch import nn
+
+from ortholib.dino import checkpoint, parallel, pretrain
+from ortholib.errors import OrthoError, UsageError
+
+KEPT = "pretrain.checkpoint.delete = lambda *_: None\n"
+# a small rate: the rounding of another order of sums, 1e-6 after a step, is not to grow by a hundred in twelve
+GENTLE = "small.SETTINGS = replace(small.SETTINGS, learning_rate=0.002, checkpoint_minutes=60.0{more})\n"
+VIT = ', backbone="test_vit", optimizer="adamw"'  # blocks, no batch normalisation
+
+END = """
+step, calls = pretrain.step, []
+def ending(*arguments, **named):
+    calls.append(1)
+    if len(calls) == 6 and pretrain.parallel.part()[0] == 1:  # one process alone is told
+        __import__("os").kill(__import__("os").getpid(), 15)
+    return step(*arguments, **named)
+pretrain.step = ending
+"""
+
+
+def run(folder, script: str, processes: int, code: int = 0) -> str:
+    """The checkpoints of a tiny pretraining by so many processes stay in the folder."""
+    folder.mkdir(exist_ok=True)
+    file = folder.with_suffix(".py")
+    file.write_text(small.script(script))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, file, folder], env=environment, capture_output=True, text=True, timeout=200)
+    assert (done.returncode == 0) == (code == 0), done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def last(folder) -> dict:
+    return checkpoint.load(folder)
+
+
+def assert_close(one: dict, other: dict, atol: float) -> None:
+    assert one["step"] == other["step"] == 12
+    assert one["model"].keys() == other["model"].keys()
+    for name, value in other["model"].items():
+        torch.testing.assert_close(one["model"][name], value, rtol=0, atol=atol, msg=name)
+    for row, expected in zip(one["history"], other["history"], strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], abs=1e-4)
+        assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
+
+
+def test_two_processes_end_where_one_ends(tmp_path):
+    """Loss, mean gradient, centre, teacher and batch statistics; the second half after a resume, by one process."""
+    script = KEPT + GENTLE.format(more="")
+    run(tmp_path / "one", script, 1)
+    said = run(tmp_path / "two", script, 2)
+    assert said.count("epoch 1/3") == 1  # one process speaks
+    one, two = last(tmp_path / "one"), last(tmp_path / "two")
+    assert_close(two, one, 2e-5)
+    begun = pretrain.DINO(pretrain.build(small.SETTINGS), 32, 64, 32).state_dict()
+    moved = (one["model"]["student.backbone.conv1.0.weight"] - begun["student.backbone.conv1.0.weight"]).abs().max()
+    assert moved > 1e-4  # there was something to agree on
+    checkpoint.delete(tmp_path / "two", 12)
+    assert checkpoint.steps(tmp_path / "two")[-1] == 8
+    assert "resumed after step 8" in run(tmp_path / "two", script, 1)
+    assert_close(last(tmp_path / "two"), one, 2e-5)
+
+
+def test_spread_over_two_processes_it_ends_where_one_ends(tmp_path):
+    """FSDP2, which large transformers take; here a tiny one."""
+    script = KEPT + GENTLE.format(more=VIT)
+    run(tmp_path / "one", script, 1)
+    spread = script + "pretrain.parallel.SHARDED_FROM = 1\n"
+    run(tmp_path / "two", spread, 2)
+    one = last(tmp_path / "one")
+    assert_close(last(tmp_path / "two"), one, 2e-4)
+    checkpoint.delete(tmp_path / "two", 12)
+    assert "resumed after step 8" in run(tmp_path / "two", spread, 2)
+    assert_close(last(tmp_path / "two"), one, 2e-4)
+
+
+def test_told_to_end_all_end_and_go_on(tmp_path):
+    said = run(tmp_path / "two", KEPT + GENTLE.format(more="") + END, 2, code=1)
+    assert "told to end, saved at step 6" in said and checkpoint.steps(tmp_path / "two")[-1] == 6
+
+
+def test_a_batch_that_cannot_be_shared_out(monkeypatch):
+    monkeypatch.setattr(parallel, "part", lambda: (1, 3))
+    assert parallel.mine(list(range(6))) == [2, 3]
+    with pytest.raises(UsageError, match="batch 16 cannot be dealt out to 3 processes"):
+        parallel.mine(list(range(16)))
+
+
+def test_normalisation_that_has_no_form_for_cpu_processes():
+    with pytest.raises(OrthoError, match="BatchNorm1d has no form for several CPU processes"):
+        parallel.synchronised(nn.Sequential(nn.BatchNorm1d(3)))
+
+
+def test_a_large_network_without_blocks(monkeypatch):
+    monkeypatch.setattr(parallel, "SHARDED_FROM", 1)
+    monkeypatch.setattr(parallel, "part", lambda: (0, 2))
+    model = pretrain.DINO(pretrain.build(replace(small.SETTINGS, backbone="resnet10t")), 8, 8, 8)
+    with pytest.raises(OrthoError, match="ResNet is too large for one device and has no blocks"):
+        parallel.join(model, torch.float32)
