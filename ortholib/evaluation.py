@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ortholib import metrics, stats
+from ortholib import metrics, operating, stats
 from ortholib.errors import OrthoError, UsageError
 
 ONE_OF = ("dataset", "task", "split", "part", "arm")  # a table is about one of each; mixing them would average apples
 SUM_TOLERANCE = 1e-2  # of a row of probabilities: float16 and stored-with-three-digits rows pass, logits do not
-CALLS = ("sensitivity", "specificity", "accuracy", "f1")  # what a threshold decides
+CALLS = ("sensitivity", "specificity", "accuracy", "f1", "ppv", "npv", "mcc")  # what a threshold decides
+FIXED = (
+    "sensitivity_at_specificity",
+    "specificity_reached",
+)  # at the threshold that validation chose for a specificity
 
 # why a point value is NaN, by the start of its metric's name
 UNDEFINED = {
@@ -22,6 +27,9 @@ UNDEFINED = {
     "sensitivity": "undefined: needs units of class 1",
     "specificity": "undefined: needs units of class 0",
     "f1": "undefined: needs units of class 1",
+    "ppv": "undefined: no unit is called class 1",
+    "npv": "undefined: no unit is called class 0",
+    "mcc": "undefined: truth or calls lie in one class",
     "balanced_accuracy": "undefined: needs units of every class",
     "recall": "undefined: needs units of that class",
     "kappa": "undefined: truth and calls lie in one class, chance agrees fully",
@@ -35,6 +43,7 @@ def evaluate(
     draws: int = stats.DRAWS,
     seed: int = 0,
     threshold: float | Mapping[int, float] | None = None,
+    specificity_threshold: float | Mapping[int, float] | None = None,
 ) -> pd.DataFrame:
     """Every metric of one arm on one part, with interval: one row a metric.
 
@@ -43,39 +52,68 @@ def evaluate(
     `names`: the metrics wanted (default all). `draws`, `seed`: of the bootstrap.
     `threshold`: for k = 2, the rule score_1 >= threshold, chosen on validation (`metrics.youden_threshold`), one for
     all or seed -> one. Without it the metrics of calls are NaN and say so: 0.5 is not taken silently.
+    `specificity_threshold`: likewise for k = 2, chosen on validation for a wanted specificity
+    (`operating.threshold_at_specificity`); given, it adds sensitivity_at_specificity, and specificity_reached: on test
+    it is not exactly the one that was wanted.
 
-    k = 2: roc_auc, average_precision, sensitivity, specificity, accuracy, f1, brier, ece. k > 2: accuracy,
-    balanced_accuracy, kappa_none, kappa_linear, kappa_quadratic by the most probable class and by the rounded expected
-    grade (`*_expectation`), mae, mae_expectation (expected grade not rounded), recall_c, auc_ovr_c, auc_ovr_macro,
-    brier, ece.
+    k = 2: roc_auc, average_precision, sensitivity, specificity, accuracy, f1, brier, ece, ppv, npv, mcc. k > 2:
+    accuracy, balanced_accuracy, kappa_none, kappa_linear, kappa_quadratic by the most probable class and by the rounded
+    expected grade (`*_expectation`), mae, mae_expectation (expected grade not rounded), recall_c, auc_ovr_c,
+    auc_ovr_macro, brier, ece.
 
     Columns: metric, value, low, high, n (units), n_groups, draws (made), n_undefined_draws, reason, seeds, seed_sd
     (standard deviation of the seeds' values, NaN for one), threshold (mean over seeds, where one was used).
     Predictions that cannot be meant raise OrthoError: missing or repeated units, scores that are no probabilities,
     several arms or parts, seeds that scored different units.
     """
-    runs, score_columns = _runs(predictions)
-    if threshold is not None and len(score_columns) > 2:
-        raise UsageError(f"a threshold of {threshold} was given for {len(score_columns)} classes; it is for 2")
-    thresholds = [_threshold_of(threshold, key) for key in runs]
-    runs = list(runs.values())
-    computes = [_metrics_of(run, score_columns, t) for run, t in zip(runs, thresholds, strict=True)]
-    point = pd.DataFrame([compute(None) for compute in computes]).map(np.ndarray.item)  # one row a seed
+    arm = read_arm(predictions, threshold, specificity_threshold)
+    point = pd.DataFrame([compute(None) for compute in arm.computes]).map(np.ndarray.item)  # one row a seed
     wanted = list(point.columns if names is None else names)
-    unknown = [name for name in wanted if name not in point.columns]
-    if unknown:
-        raise UsageError(f"no metric {unknown} for {len(score_columns)} classes; known: {list(point.columns)}")
-
-    def mean_over_seeds(weights):
-        values = [compute(weights) for compute in computes]
-        return {name: np.mean([of_seed[name] for of_seed in values], axis=0) for name in wanted}
-
-    table = stats.bootstrap(mean_over_seeds, runs[0]["group"], draws, seed)
-    table["reason"] = [_reason(row, runs, len(score_columns), thresholds) for row in table.itertuples()]
-    table["seeds"] = len(runs)
+    table = stats.bootstrap(lambda weights: arm.mean(wanted, weights), arm.runs[0]["group"], draws, seed)
+    table["reason"] = [_reason(row, arm) for row in table.itertuples()]
+    table["seeds"] = len(arm.runs)
     table["seed_sd"] = point[wanted].std().to_numpy()
-    table["threshold"] = np.where(table["metric"].isin(CALLS), np.mean(thresholds), np.nan)
+    used = dict.fromkeys(CALLS, np.mean(arm.thresholds)) | dict.fromkeys(FIXED, np.mean(arm.specificity_thresholds))
+    table["threshold"] = table["metric"].map(used).astype(np.float64)
     return table
+
+
+class Arm(NamedTuple):
+    """An arm as `read_arm` found it: for each seed its predictions, units in one order, its metrics and threshold."""
+
+    runs: list[pd.DataFrame]
+    computes: list[Callable]  # weights (D, n) or None -> every metric, name -> (D,)
+    thresholds: list[float]  # NaN where none was given
+    n_classes: int
+    specificity_thresholds: list[float]  # likewise
+
+    def mean(self, names: Iterable[str], weights=None) -> dict[str, np.ndarray]:
+        """The metrics `names` averaged over seeds, name -> (D,). An unknown name raises UsageError."""
+        values = [compute(weights) for compute in self.computes]
+        unknown = [name for name in names if name not in values[0]]
+        if unknown:
+            raise UsageError(f"no metric {unknown} for {self.n_classes} classes; known: {list(values[0])}")
+        return {name: np.mean([of_seed[name] for of_seed in values], axis=0) for name in names}
+
+
+def read_arm(
+    predictions: pd.DataFrame,
+    threshold: float | Mapping[int, float] | None = None,
+    specificity_threshold: float | Mapping[int, float] | None = None,
+) -> Arm:
+    """Check the predictions of one arm and prepare its metrics; arguments and errors are those of `evaluate`."""
+    runs, score_columns = _runs(predictions)
+    for given in (threshold, specificity_threshold):
+        if given is not None and len(score_columns) > 2:
+            raise UsageError(f"a threshold of {given} was given for {len(score_columns)} classes; it is for 2")
+    thresholds = [_threshold_of(threshold, key) for key in runs]
+    fixed = [_threshold_of(specificity_threshold, key) for key in runs]
+    runs = list(runs.values())
+    computes = [
+        _metrics_of(run, score_columns, t, None if specificity_threshold is None else at)
+        for run, t, at in zip(runs, thresholds, fixed, strict=True)
+    ]
+    return Arm(runs, computes, thresholds, len(score_columns), fixed)
 
 
 def _runs(predictions: pd.DataFrame) -> tuple[dict, list[str]]:
@@ -129,21 +167,28 @@ def _threshold_of(threshold, seed) -> float:
     return np.nan if threshold is None else float(threshold)
 
 
-def _metrics_of(run: pd.DataFrame, score_columns: list[str], threshold: float) -> Callable:
+def _metrics_of(run: pd.DataFrame, score_columns: list[str], threshold: float, fixed: float | None) -> Callable:
     y, proba = run["y_true"].to_numpy(dtype=np.int64), run[score_columns].to_numpy(dtype=np.float64)
-    return _binary(y, proba, threshold) if len(score_columns) == 2 else _graded(y, proba)
+    return _binary(y, proba, threshold, fixed) if len(score_columns) == 2 else _graded(y, proba)
 
 
-def _binary(y, proba, threshold: float) -> Callable:
+def _binary(y, proba, threshold: float, fixed: float | None) -> Callable:
     ranking = metrics.Ranking(y, proba[:, 1])
+
+    def calls_at(at: float, weights):
+        calls = metrics.confusion(y, proba[:, 1] >= at, 2, weights)
+        return np.full_like(calls, np.nan) if np.isnan(at) else calls
 
     def compute(weights):
         values = dict(zip(("roc_auc", "average_precision"), ranking.areas(weights), strict=True))
-        calls = metrics.confusion(y, proba[:, 1] >= threshold, 2, weights)
-        if np.isnan(threshold):
-            calls = np.full_like(calls, np.nan)
-        values |= {name: getattr(metrics, name)(calls) for name in CALLS}
-        return values | {"brier": metrics.brier(y, proba, weights), "ece": metrics.ece(y, proba, weights)}
+        calls = calls_at(threshold, weights)
+        values |= {name: getattr(metrics, name)(calls) for name in ("sensitivity", "specificity", "accuracy", "f1")}
+        values |= {"brier": metrics.brier(y, proba, weights), "ece": metrics.ece(y, proba, weights)}
+        values |= {name: getattr(operating, name)(calls) for name in ("ppv", "npv", "mcc")}
+        if fixed is not None:
+            calls = calls_at(fixed, weights)
+            values |= dict(zip(FIXED, (metrics.sensitivity(calls), metrics.specificity(calls)), strict=True))
+        return values
 
     return compute
 
@@ -172,13 +217,17 @@ def _graded(y, proba) -> Callable:
     return compute
 
 
-def _reason(row, runs: list[pd.DataFrame], n_classes: int, thresholds: list[float]) -> str:
+def _reason(row, arm: Arm) -> str:
     """Why the metric, and not the resampling, is missing or says little; otherwise what `stats.bootstrap` said."""
     if row.n == 0:
         return row.reason
+    runs, n_classes = arm.runs, arm.n_classes
     if np.isnan(row.value):
-        if row.metric in CALLS and np.isnan(thresholds).any() and n_classes == 2:
+        if row.metric in CALLS and np.isnan(arm.thresholds).any() and n_classes == 2:
             return "no threshold: choose it on validation rows with both classes (metrics.youden_threshold)"
+        if row.metric in FIXED and np.isnan(arm.specificity_thresholds).any():
+            chosen = "operating.threshold_at_specificity"
+            return f"no threshold: choose it on validation rows with both classes ({chosen})"
         why = next(text for start, text in UNDEFINED.items() if row.metric.startswith(start))
         per_class = runs[0]["y_true"].value_counts().reindex(range(n_classes), fill_value=0)
         return f"{why}; there are " + ", ".join(f"{n} of class {c}" for c, n in per_class.items())

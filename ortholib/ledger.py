@@ -1,37 +1,214 @@
-"""The published numbers, as written in `params/published.yaml`."""
+"""The published numbers and claims, as written in `params/published.yaml`. What ours say of them: `verdicts`."""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from ortholib import paths, yamlfile
-from ortholib.errors import OrthoError
+from ortholib.errors import OrthoError, UsageError
 
-TEXT = ("paper", "source", "task", "dataset", "arm", "metric", "differs")
-MARKS = ["S", "S2", "C", "I", "G"]  # certainty, see the head of the file
+UNSTATED = "not stated"
+CONTEXT = "context only"
+KINDS = ("value", "direction", "equivalence")
+MARKS = ("S", "S2", "C", "I", "G")  # certainty, see the head of the file
+CLASSES = (
+    "true reproduction",
+    "protocol re-implementation from report or abstract",
+    "method at small scale",
+    CONTEXT,
+)
+
+# metric -> (lowest, highest value, whether more is better). kappa_weighted: the paper does not say by which weights.
+_SHARES = ("accuracy", "average_precision", "heat_inside", "map50", "map50_95", "precision", "recall", "roc_auc")
+_LESS_IS_BETTER = ("boxes_false", "boxes_missed", "epochs_to_reference", "loss_test", "loss_train")
+METRICS = dict.fromkeys((*_SHARES, "sensitivity", "specificity"), (0.0, 1.0, True))
+METRICS |= dict.fromkeys(("kappa_linear", "kappa_quadratic", "kappa_weighted"), (-1.0, 1.0, True))
+METRICS |= dict.fromkeys(_LESS_IS_BETTER, (0.0, np.inf, False)) | {"boxes_found": (0.0, np.inf, True)}
+
+PAPER = ("key", "paper", "source", "reproduction", "mark", "differs", "way", "arms")
+INHERITED = ("source", "mark", "set", "dataset", "split", "task", "differs", "way")  # from a paper, unless said again
+TABLE = ("table", "metrics", "values")
+CLAIM = ("claim", "statement", "kind", "tests", "arms", "references")
+SHAPES = {"tables": list, "claims": list, "conflicts": list, "metrics": list, "values": dict, "tests": dict}
+SHAPES |= {"references": list, "arms": dict | list}  # the arms of a paper are name -> facts, of a claim names
+
+TEXT = ("claim", "statement", "paper", "source", "table", "task", "set", "dataset", "split", "metric", "arm", "network")
+TEXT += ("initial", "differs", "way")
+OF_REFERENCE = ("reference", "network_reference", "initial_reference")  # empty where a value stands for itself
+
+
+def _within(frame: pd.DataFrame) -> pd.Series:
+    """Whether each value is one that its metric can take."""
+    low, high = (frame["metric"].map(lambda name, end=end: METRICS[name][end]) for end in (0, 1))
+    return frame["value"].isna() | frame["value"].between(low, high)
+
+
 SCHEMA = pa.DataFrameSchema(
     {name: pa.Column(str, pa.Check.str_length(min_value=1)) for name in TEXT}
-    | {"value": pa.Column(float, pa.Check.in_range(-1, 1)), "mark": pa.Column(str, pa.Check.isin(MARKS))},
-    unique=["paper", "task", "dataset", "arm", "metric"],
+    | {name: pa.Column(str) for name in OF_REFERENCE}
+    | {
+        "mark": pa.Column(str, pa.Check.isin(MARKS)),
+        "kind": pa.Column(str, pa.Check.isin(KINDS)),
+        "reproduction": pa.Column(str, pa.Check.isin(CLASSES)),
+        "value": pa.Column(float, nullable=True),
+        "margin": pa.Column(float, pa.Check.in_range(0, 1, include_min=False), nullable=True),
+    },
+    checks=[
+        pa.Check(_within, error="a value is out of its metric's range"),
+        pa.Check(
+            lambda frame: (frame["kind"] == "equivalence") == frame["margin"].notna(),
+            error="margin: a claim of equivalence has one, nothing else has",
+        ),
+    ],
+    unique=["claim", "task", "metric", "arm", "reference"],
     strict=True,
 )
 
 
-def published(task: str, metrics: list[str]) -> pd.DataFrame:
-    """Published values of a task, best first, with the columns of the file and those that figures draw
-    (`label, low, high, n, kind`). Raises OrthoError where the file breaks its schema or holds no such value."""
-    path = paths.project() / "params" / "published.yaml"
-    rows = yamlfile.parse(path.read_text(), str(path))
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise OrthoError(f"{path}: expected a list of entries, each made of `name: value` lines.")
+def table() -> pd.DataFrame:
+    """Everything published, one row a comparison: a number of a paper, or one arm of a claim against one reference.
+
+    Columns: claim (a number's or a claim's own name; a claim has a row for each task, arm and reference), statement,
+    kind (`value`, `direction`: the arm is better than the reference, `equivalence`: within `margin` of it), paper,
+    source, table, mark, reproduction, set, dataset, split, task, metric, arm, network, initial, reference,
+    network_reference, initial_reference (empty for a number), value (NaN where the paper gives none; shares as
+    fractions, 84.31% is 0.8431), margin (NaN but for equivalence), differs, way (to the data and the weights).
+    Raises OrthoError naming the file and what breaks its schema: an unknown field, mark, metric or arm among them.
+    """
+    file = _file()
+    rows = [row for paper in _papers(file) for row in (*_numbers(paper, file), *_claims(paper, file))]
     try:
-        table = SCHEMA.validate(pd.DataFrame(rows))
+        return SCHEMA.validate(pd.DataFrame(rows))
     except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
         first = getattr(error, "schema_errors", [error])[0]
-        raise OrthoError(f"{path}: {first}") from error
-    found = table[(table["task"] == task) & table["metric"].isin(metrics)]
+        raise OrthoError(f"{file}: {first}") from error
+
+
+def claim(name: str) -> pd.DataFrame:
+    """The rows of `table` of one number or claim. Raises UsageError for an unknown name."""
+    known = table()
+    found = known[known["claim"] == name].reset_index(drop=True)
     if found.empty:
-        raise OrthoError(f"{path} holds no value of task '{task}' with a metric among {', '.join(metrics)}.")
+        raise UsageError(f"no claim '{name}' in {_file()}; known: {', '.join(known['claim'].unique())}.")
+    return found
+
+
+def papers() -> pd.DataFrame:
+    """One row a paper: key, paper, source, reproduction, differs, way, conflicts (where sources disagree, a line each).
+
+    Raises OrthoError as `table`.
+    """
+    rows = [paper | {"conflicts": "\n".join(paper.get("conflicts", []))} for paper in _papers(_file())]
+    return pd.DataFrame(rows)[["key", "paper", "source", "reproduction", "differs", "way", "conflicts"]]
+
+
+def published(task: str, metrics: list[str]) -> pd.DataFrame:
+    """Published numbers of a task, best first, with the columns of `table` and those that figures draw
+    (`label, low, high, n, kind`). Raises OrthoError as `table`, and where the file holds no such number."""
+    known = table()
+    asked = (known["kind"] == "value") & (known["task"] == task) & known["metric"].isin(metrics)
+    found = known[asked & known["value"].notna()]
+    if found.empty:
+        raise OrthoError(f"{_file()} holds no value of task '{task}' with a metric among {', '.join(metrics)}.")
     found = found.sort_values("value", ascending=False, kind="stable", ignore_index=True)
     label = found["paper"] + ": " + found["dataset"]
     return found.assign(label=label, low=np.nan, high=np.nan, n=np.nan, kind="published")
+
+
+def _file() -> Path:
+    return paths.project() / "params" / "published.yaml"
+
+
+def _papers(file: Path) -> list[dict]:
+    papers = yamlfile.parse(file.read_text(), str(file))
+    if not isinstance(papers, list) or not papers or not all(isinstance(paper, dict) for paper in papers):
+        raise OrthoError(f"{file}: expected a list of papers, each made of `name: value` lines.")
+    for paper in papers:
+        _fields(paper, PAPER, (*INHERITED, "tables", "claims", "conflicts"), f"{file}: paper {paper.get('key')}")
+        if not isinstance(paper["arms"], dict):
+            raise OrthoError(f"{file}: the arms of {paper['key']} are no `name: {{network, initial}}` lines.")
+        for name, facts in paper["arms"].items():
+            _fields(facts, ("network", "initial"), (), f"{file}: {paper['key']}, arm '{name}'")
+    return papers
+
+
+def _fields(entry: dict, needed: tuple[str, ...], more: tuple[str, ...], where: str) -> None:
+    """Refuse an entry that lacks a field, has one that nobody reads, or one of another shape."""
+    if not isinstance(entry, dict):
+        raise OrthoError(f"{where} is a {type(entry).__name__}; expected `name: value` lines.")
+    for name in set(entry) & set(SHAPES):
+        if not isinstance(entry[name], SHAPES[name]):
+            raise OrthoError(f"{where}: {name} is a {type(entry[name]).__name__}; see the head of the file.")
+    absent, unknown = [n for n in needed if n not in entry], [n for n in entry if n not in (*needed, *more)]
+    if absent or unknown:
+        what = f"lacks {', '.join(absent)}" if absent else f"has the unknown field {', '.join(map(str, unknown))}"
+        raise OrthoError(f"{where} {what}; expected {', '.join(needed)} and, where they apply, {', '.join(more)}.")
+
+
+def _numbers(paper: dict, file: Path) -> Iterator[dict]:
+    """A row for each number of a paper's tables."""
+    for entry in paper.get("tables", []):
+        where = f"{file}: {paper['key']}, table '{entry.get('table')}'"
+        _fields(entry, TABLE, INHERITED, where)
+        shared = _shared(paper, entry) | {"table": entry["table"], "kind": "value", "margin": np.nan}
+        for arm, printed in entry["values"].items():
+            facts = _arm(paper, arm, where)
+            if not isinstance(printed, list) or len(printed) != len(entry["metrics"]):
+                raise OrthoError(f"{where}: '{arm}' has the values {printed} for the metrics {entry['metrics']}.")
+            for metric, number in zip(entry["metrics"], printed, strict=True):
+                _known_metric(metric, where)
+                name = f"{paper['key']}: {shared.get('task')}, {arm}, {metric}"
+                said = f"{metric} {'not given' if number is None else number}"
+                row = shared | facts | {"claim": name, "statement": said, "metric": metric}
+                yield row | dict.fromkeys(OF_REFERENCE, "") | {"value": _number(number, f"{where}, '{arm}'")}
+
+
+def _claims(paper: dict, file: Path) -> Iterator[dict]:
+    """A row for each comparison that a paper's claims are made of."""
+    for entry in paper.get("claims", []):
+        where = f"{file}: {paper['key']}, claim '{entry.get('claim')}'"
+        _fields(entry, CLAIM, ("margin", *INHERITED), where)
+        shared = _shared(paper, entry) | {name: entry[name] for name in ("statement", "kind")}
+        shared |= {"claim": f"{paper['key']}: {entry['claim']}", "table": "text", "value": np.nan}
+        shared |= {"margin": entry.get("margin", np.nan)}
+        if entry["kind"] == "value":
+            raise OrthoError(f"{where} is of kind 'value'; numbers stand in tables, claims are of the other kinds.")
+        for task, metric in entry["tests"].items():
+            _known_metric(metric, where)
+            for arm in entry["arms"]:
+                for reference in entry["references"]:
+                    other = dict(zip(OF_REFERENCE, _arm(paper, reference, where).values(), strict=True))
+                    yield shared | _arm(paper, arm, where) | other | {"task": task, "metric": metric}
+
+
+def _shared(paper: dict, entry: dict) -> dict:
+    """What a table or a claim says itself, else its paper."""
+    said = {name: entry.get(name, paper.get(name)) for name in INHERITED}
+    return said | {"paper": paper["paper"], "reproduction": paper["reproduction"]}
+
+
+def _arm(paper: dict, name: str, where: str) -> dict:
+    if name not in paper["arms"]:
+        raise OrthoError(f"{where} names the unknown arm '{name}'; the arms of the paper: {', '.join(paper['arms'])}.")
+    return {"arm": name, **{fact: paper["arms"][name][fact] for fact in ("network", "initial")}}
+
+
+def _known_metric(name: str, where: str) -> None:
+    if name not in METRICS:
+        raise OrthoError(f"{where} names the unknown metric '{name}'; known: {', '.join(sorted(METRICS))}.")
+
+
+def _number(printed, where: str) -> float:
+    """The value of a number as printed; a share in percent becomes a fraction."""
+    if printed is None:
+        return np.nan
+    if isinstance(printed, int | float) and not isinstance(printed, bool):
+        return float(printed)
+    if isinstance(printed, str) and (percent := re.fullmatch(r"(\d+(?:\.\d+)?)%", printed)):
+        return float(Decimal(percent[1]) / 100)
+    raise OrthoError(f"{where}: value {printed!r} is no number; expected such as 0.865, 84.31% or null.")

@@ -48,16 +48,38 @@ def test_evaluate_two_classes():
         *("metric", "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"),
         *("seeds", "seed_sd", "threshold"),
     ]
-    names = "roc_auc average_precision sensitivity specificity accuracy f1 brier ece"
+    names = "roc_auc average_precision sensitivity specificity accuracy f1 brier ece ppv npv mcc"
     assert list(table["metric"]) == names.split()
     assert row(table, "roc_auc")["value"] == pytest.approx(sk.roc_auc_score(y, score))
     assert row(table, "sensitivity")["value"] == pytest.approx(sk.recall_score(y, score >= 0.5))
     sure = table[table["metric"] != "ece"]
     assert ((sure["low"] < sure["value"]) & (sure["value"] < sure["high"]) & (sure["reason"] == "")).all()
     assert (table["n"] == N).all() and (table["n_groups"] == N // 2).all() and (table["draws"] == 200).all()
+    assert row(table, "ppv")["value"] == pytest.approx(sk.precision_score(y, score >= 0.5))
+    assert row(table, "mcc")["value"] == pytest.approx(sk.matthews_corrcoef(y, score >= 0.5))
     assert row(table, "f1")["threshold"] == 0.5 and np.isnan(row(table, "brier")["threshold"])
     shuffled = evaluate(frame(y, two(score)).sample(frac=1, random_state=0), draws=200, threshold=0.5)
     pd.testing.assert_frame_equal(table, shuffled)
+
+
+def test_sensitivity_at_a_specificity_takes_its_own_threshold():
+    y, score = scored()
+    plain = evaluate(frame(y, two(score)), draws=50, threshold=0.5)
+    table = evaluate(frame(y, two(score)), draws=50, threshold=0.5, specificity_threshold=0.7)
+    pd.testing.assert_frame_equal(table[: len(plain)], plain)
+    found, reached = row(table, "sensitivity_at_specificity"), row(table, "specificity_reached")
+    assert found["value"] == pytest.approx(sk.recall_score(y, score >= 0.7)) and found["threshold"] == 0.7
+    assert reached["value"] == pytest.approx(sk.recall_score(y, score >= 0.7, pos_label=0))
+    two_seeds = pd.concat([frame(y, two(score), seed=s) for s in (0, 1)])
+    by_seed = evaluate(two_seeds, draws=50, specificity_threshold={0: 0.6, 1: 0.8})
+    expected = np.mean([sk.recall_score(y, score >= t) for t in (0.6, 0.8)])
+    assert row(by_seed, "sensitivity_at_specificity")["value"] == pytest.approx(expected)
+    assert row(by_seed, "sensitivity_at_specificity")["threshold"] == pytest.approx(0.7)
+    unknown = row(evaluate(frame(y, two(score)), draws=50, specificity_threshold=np.nan), "specificity_reached")
+    assert np.isnan(unknown["value"]) and "operating.threshold_at_specificity" in unknown["reason"]
+    nobody = evaluate(frame(y, two(score)), draws=50, threshold=2)
+    assert "no unit is called class 1" in row(nobody, "ppv")["reason"]
+    assert "in one class" in row(nobody, "mcc")["reason"]
 
 
 def test_evaluate_grades():

@@ -1,18 +1,17 @@
 """Figures: the text in them equals the data, nothing overlaps, equal input gives equal bytes, alt text is escaped."""
 
 import base64
-import functools
 import io
 import re
 
+import drawn
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import joined, written
 from matplotlib import pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from PIL import Image
 
 from ortholib import figures
@@ -122,45 +121,13 @@ FIGURES = {
 }
 
 
-def written(figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-
-
-def joined(figure) -> str:
-    return "\n".join(written(figure))
-
-
 def png_of(picture) -> bytes:
     return base64.b64decode(re.search(r"base64,([^\"]+)", picture.data)[1])
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_text_is_inside_and_apart(name, monkeypatch):
-    figure = FIGURES[name]()
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    drawn = {}  # only what is drawn: an axis also holds labels of ticks outside its limits
-    draw = Text.draw
-
-    @functools.wraps(draw)
-    def record(self, *args, **more):
-        if self.get_text().strip() and self.get_visible():
-            drawn[id(self)] = self
-        return draw(self, *args, **more)
-
-    monkeypatch.setattr(Text, "draw", record)
-    figure.draw_without_rendering()
-    assert drawn
-    places = [(text.get_text(), text.get_window_extent(renderer)) for text in drawn.values()]
-    page = figure.bbox
-    for words, place in places:
-        assert place.x0 >= page.x0 - 1 and place.x1 <= page.x1 + 1, f"{words!r} leaves the figure"
-        assert place.y0 >= page.y0 - 1 and place.y1 <= page.y1 + 1, f"{words!r} leaves the figure"
-    for index, (words, place) in enumerate(places):
-        for other, elsewhere in places[index + 1 :]:
-            wide = min(place.x1, elsewhere.x1) - max(place.x0, elsewhere.x0)
-            high = min(place.y1, elsewhere.y1) - max(place.y0, elsewhere.y0)
-            assert wide < 1 or high < 2, f"{words!r} runs into {other!r}"
-    assert figure.get_figwidth() <= 7
+    drawn.text_is_inside_and_apart(FIGURES[name](), monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["flow", "reliability", "intervals"])

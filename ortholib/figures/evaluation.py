@@ -1,4 +1,4 @@
-"""How a model learned and how it does: learning curves, confusion matrix, reliability diagram."""
+"""How a model learned and how it does: learning curves and confusion matrix."""
 
 import textwrap
 
@@ -126,53 +126,4 @@ def confusion(matrix: np.ndarray, names: list[str], xlabel: str = "predicted", y
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.set_title(f"n = {total:,}, {percent(np.trace(matrix), total)} on the diagonal")
-    return figure
-
-
-def _wilson(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % interval of k successes in n (n > 0)."""
-    z = 1.959964
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * np.sqrt(k * (n - k) / n + z * z / 4)
-    return centre - half, centre + half
-
-
-@styled
-def reliability(probability: np.ndarray, correct: np.ndarray, bins: int = 15, ece: str = "") -> Figure:
-    """Reliability diagram (observed frequency against predicted probability) above the histogram of the predictions.
-
-    probability  (n,) in [0, 1]: of the predicted class, or of the finding
-    correct      (n,) 0/1: whether that class, or the finding, was there
-    bins         number of bins of equal width, right edge inside (Guo et al. 2017, section 2)
-    ece          title, "ECE 0.041 (15 bins)": computed where the tables are
-
-    Vertical lines are Wilson's 95 % intervals, taking cases as independent; empty bins have no point.
-    Raises OrthoError for unequal lengths, no case, or values outside [0, 1].
-    """
-    probability, correct = np.asarray(probability, float), np.asarray(correct, float)
-    if probability.shape != correct.shape or probability.ndim != 1 or not len(probability):
-        shapes = f"probability {probability.shape}, correct {correct.shape}"
-        raise OrthoError(f"reliability: {shapes}; expected the same (n,) with n > 0.")
-    if not ((probability >= 0) & (probability <= 1)).all():
-        raise OrthoError("reliability: a probability is outside [0, 1] or not a number.")
-    index = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
-    filled = count > 0
-    hits = np.bincount(index, correct, minlength=bins)[filled]
-    mean = np.bincount(index, probability, minlength=bins)[filled] / count[filled]
-    low, high = _wilson(hits, count[filled])
-
-    figure = canvas(4.6, 4.4)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
-    upper.vlines(mean, low, high, color=BLUE, linewidth=1.0)
-    upper.plot(mean, hits / count[filled], "o-", color=BLUE, linewidth=0.8, clip_on=False)
-    upper.set(xlim=(0, 1), ylim=(0, 1.0), ylabel="observed frequency")
-    upper.set_title(ece)
-    upper.set_title("dashed: perfect calibration", loc="right", size=SMALL, color=GREY)
-    edges = np.arange(bins) / bins
-    lower.bar(edges, count, width=1 / bins, align="edge", color=PALE, edgecolor=GREY, linewidth=0.5)
-    lower.set(xlabel="predicted probability", ylabel=f"cases\n(n = {len(probability):,})")
-    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    lower.yaxis.set_major_formatter("{x:,.0f}")
     return figure

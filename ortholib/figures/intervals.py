@@ -37,8 +37,12 @@ def _forest(table: pd.DataFrame, labels: list[str], xlabel: str, limits: tuple[f
     """Rows from top to bottom with the values written at the right; `table`: `value, low, high, kind[, section]`."""
     sections = table["section"].astype(str).tolist() if "section" in table else [""] * len(table)
     heads = [bool(name) and (row == 0 or sections[row - 1] != name) for row, name in enumerate(sections)]
-    labels = ["\n".join(textwrap.wrap(label, 48)) for label in labels]
-    steps = np.array([max(1, 0.66 * (label.count("\n") + 1)) for label in labels])
+    # no line ends within "(n = 1,656)"
+    labels = [label.replace(" (n = ", " (n\u00a0=\u00a0") for label in labels]
+    labels = ["\n".join(textwrap.wrap(label, 48)).replace("\u00a0", " ") for label in labels]
+    verdicts = table["verdict"].fillna("").astype(str).tolist() if "verdict" in table else [""] * len(table)
+    lines = [max(label.count("\n"), bool(verdict)) + 1 for label, verdict in zip(labels, verdicts, strict=True)]
+    steps = np.array([max(1, (0.66 if not any(verdicts) else 0.74) * count) for count in lines])
     levels = np.cumsum(steps + 1.15 * np.array(heads)) - steps / 2
     present = [kind for kind in KINDS if kind in set(table["kind"])]
 
@@ -46,7 +50,7 @@ def _forest(table: pd.DataFrame, labels: list[str], xlabel: str, limits: tuple[f
     ax = figure.subplots()
     beside = ax.get_yaxis_transform()
     values = table[["value", "low", "high"]].astype(float).to_numpy()
-    for level, (value, low, high), kind in zip(levels, values, table["kind"], strict=True):
+    for level, (value, low, high), kind, verdict in zip(levels, values, table["kind"], verdicts, strict=True):
         look = KINDS[kind]
         ax.axhline(level, color=PALE, linewidth=0.4, zorder=0)
         if not np.isnan(low + high + value):
@@ -54,7 +58,8 @@ def _forest(table: pd.DataFrame, labels: list[str], xlabel: str, limits: tuple[f
         if not np.isnan(value):
             ax.plot([value], [level], **{**look, "linestyle": "none"}, markersize=5.5, markeredgewidth=1.2, zorder=3)
         grey = {"color": GREY, "style": "italic"} if np.isnan(value) else {}
-        ax.text(1.02, level, _written(value, low, high), transform=beside, va="center", size=SMALL, **grey)
+        written = "\n".join(filter(None, [_written(value, low, high), verdict]))
+        ax.text(1.02, level, written, transform=beside, va="center", size=SMALL, linespacing=1.15, **grey)
     for level, head, name in zip(levels, heads, sections, strict=True):
         if head:
             ax.text(0, level - 1.05, f" {name}", transform=beside, va="center", ha="left", size=SMALL, weight="bold")
@@ -91,9 +96,10 @@ def recall_bars(table: pd.DataFrame, xlabel: str = "recall, 95 % interval") -> F
 def interval_plot(table: pd.DataFrame, xlabel: str = "value, 95 % interval") -> Figure:
     """Forest plot of our values beside the published ones and the anchors.
 
-    table  columns `label, value, low, high, kind` and, where they apply, `n` (written behind the label) and `section`
-           (rows of one section stand together under its name); `kind` is `ours`, `published` or `anchor`;
-           NaN in `low` or `high` draws the point alone, NaN in `value` writes "not run"
+    table  columns `label, value, low, high, kind` and, where they apply, `n` (written behind the label), `section`
+           (rows of one section stand together under its name) and `verdict` (written below the value, "" for none);
+           `kind` is `ours`, `published` or `anchor`; NaN in `low` or `high` draws the point alone, NaN in `value`
+           writes "not run"
 
     Raises OrthoError for missing columns, no rows or an unknown kind.
     """
@@ -110,9 +116,13 @@ def describe_intervals(table: pd.DataFrame) -> str:
     need(table, (name, "value", "low", "high"), "intervals")
     kinds = table["kind"] if "kind" in table else [""] * len(table)
     sections = table["section"] if "section" in table else [""] * len(table)
+    verdicts = table["verdict"].fillna("") if "verdict" in table else [""] * len(table)
     rows = []
     values = table[["value", "low", "high"]].astype(float).to_numpy()
-    for section, label, kind, value in zip(sections, _labelled(table, name), kinds, values, strict=True):
+    for section, label, kind, value, verdict in zip(
+        sections, _labelled(table, name), kinds, values, verdicts, strict=True
+    ):
         before = f"{section}: " if section else ""
-        rows.append(f"{before}{label}{', ' if kind else ''}{kind} {_written(*value)}")
+        after = f" ({verdict})" if verdict else ""
+        rows.append(f"{before}{label}{', ' if kind else ''}{kind} {_written(*value)}{after}")
     return "; ".join(rows) + "."
