@@ -42,6 +42,26 @@ def test_loss_and_gradient_equal_the_formula(locals_, prototypes, temperatures):
     assert (mine.grad - theirs.grad).abs().max().item() <= 1e-12
 
 
+def test_loss_gradient_and_centre_equal_those_of_lightly():
+    from lightly.loss import DINOLoss  # takes seconds
+
+    # lightly holds the teacher's temperature and its centre in float32: a power of two, and the buffer widened
+    crops, batch, prototypes, temperatures = 8, 5, 37, (0.1, 2**-5)
+    theirs = DINOLoss(prototypes, teacher_temp=temperatures[1], student_temp=temperatures[0]).double()
+    centre = torch.zeros(prototypes, dtype=torch.float64)
+    for seed in range(3):
+        student, teacher = logits(crops, batch, prototypes, seed), logits(2, batch, prototypes, 20 + seed)
+        mine, other = (student.clone().requires_grad_() for _ in range(2))
+        loss = dino_loss(mine, teacher, centre, *temperatures)
+        centre = updated_centre(centre, teacher, 0.9)
+        expected = theirs(list(teacher), list(other))
+        loss.backward()
+        expected.backward()
+        assert abs(loss - expected).item() <= 1e-12
+        assert (mine.grad - other.grad).abs().max().item() <= 1e-12
+        assert (centre - theirs.center.flatten()).abs().max().item() <= 1e-15
+
+
 def test_gradient_has_its_closed_form():
     views, crops, batch, prototypes, temperature = 2, 6, 4, 50, 0.1
     student = logits(crops, batch, prototypes, 4).requires_grad_()
