@@ -328,7 +328,10 @@ def run(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="pack, duplicates, finetune or bootstrap")], as_json: Json = False
+    name: Annotated[
+        str, typer.Argument(help="pack, duplicates, augment, dino, finetune, bootstrap, paired or coverage")
+    ],
+    as_json: Json = False,
 ) -> None:
     """Measure a speed on this machine (see RECORDS.md for recorded ones)."""
     script = paths.project() / "bench" / f"{name}.py"
@@ -361,6 +364,30 @@ def results_table(
         interval = "none" if math.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
         grid.add_row(row.edition, escape(row.arm), row.dataset, row.part, row.metric, value, interval, str(row.n))
     Console().print(grid if len(table) else "No results yet: `make study` makes the phantom's.")
+
+
+@results.command("claims")
+def results_claims(
+    edition: Annotated[str | None, typer.Option(help="only this edition", callback=known_edition)] = None,
+    as_json: Json = False,
+) -> None:
+    """Every published number and claim beside ours, with the verdict."""
+    from ortholib import results as module
+
+    table = module.claims(edition)
+    if as_json:
+        print(json.dumps({"rows": json.loads(table.to_json(orient="records"))}))
+        return
+    columns = ["paper, claim", "published", "ours", "95 % interval", "edition", "verdict", "what differs"]
+    grid = Table(*columns, box=None)
+    for row in table.itertuples():
+        published = row.statement if math.isnan(row.published) else f"{row.published:.3f}"
+        ours = "" if math.isnan(row.ours) else f"{row.ours:.3f}"
+        interval = "" if math.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
+        grid.add_row(escape(row.claim), published, ours, interval, row.edition, row.verdict, escape(row.differs))
+    Console().print(grid)
+    for (paper, verdict), rows in table[table["ours"].isna()].groupby(["paper", "verdict"], sort=False):
+        Console().print(f"\n[bold]{paper}, {len(rows)} {verdict}[/bold]\n{escape(rows['why'].iloc[0])}")
 
 
 @results.command("record")

@@ -9,45 +9,80 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 
-from ortholib import fits, paths
+from ortholib import fits, ledger, paths, verdicts
+from ortholib.compare import compare
 from ortholib.errors import OrthoError, UsageError
-from ortholib.evaluation import ONE_OF, evaluate
+from ortholib.evaluation import FIXED, ONE_OF, evaluate
 from ortholib.paths import EDITIONS
 
 COLUMNS = ["edition", "paper", "arm", "dataset", "split", "part", "task"]
 COLUMNS += ["metric", "value", "low", "high", "n", "n_groups", "seeds", "run"]
 LIMIT = 25 * 2**20  # bytes of one promoted run
+WEIGHTS_LIMIT = 60 * 2**20  # bytes of all promoted weights
 WITHHELD = "*Radiographs are not redistributed; the book shows this gallery from the local data, or from the phantom.*"
 
 
 def table(edition: str | None = None) -> pd.DataFrame:
     """Rows of every promoted run, and of every finished local run that is not promoted, in the columns `COLUMNS`."""
+    return _collected("metrics.parquet", edition).reindex(columns=COLUMNS)
+
+
+def claims(edition: str | None = None, local: bool = True) -> pd.DataFrame:
+    """Published | ours | verdict for every number and claim of the four papers, by the runs that `table` shows, or
+    without `local` by the promoted ones alone.
+
+    Columns as of `verdicts.judge`. A run's values are its `metrics.parquet`, its paired differences (`compare.compare`
+    with dataset, task, split and part) its `differences.parquet`. Network and initial weights are the columns backbone
+    and initial of the values, else what a trained arm is called by ("resnet18, random").
+    Raises OrthoError where the ledger breaks its schema, or where differences name an arm without a value.
+    """
+    values = _collected("metrics.parquet", edition, local)
+    halves = values.get("arm", pd.Series(dtype=str)).astype(str).str.extract(r"^([^,]+), ([^,]+)$")
+    for column, half in (("backbone", halves[0]), ("initial", halves[1])):
+        values[column] = values.get(column, half).fillna(half).fillna(ledger.UNSTATED)
+    differences = _collected("differences.parquet", edition, local)
+    if len(differences):
+        differences = verdicts.with_networks(differences, values)
+    known = ledger.table()
+    values, differences = _with(values, verdicts.VALUES), _with(differences, verdicts.DIFFERENCES)
+    return verdicts.judge(known[known["reproduction"] != ledger.CONTEXT], values, differences)
+
+
+def _with(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The columns too where there are no rows; rows that lack one are left for `verdicts` to refuse."""
+    return rows if len(rows) else rows.reindex(columns=list(columns))
+
+
+def _collected(name: str, edition: str | None, local: bool = True) -> pd.DataFrame:
+    """A table of every promoted run, and of every finished local run that is not promoted, with `edition` and `run`."""
     if edition not in (None, *EDITIONS):
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
-    folders = [*_promoted().glob("*/*/metrics.parquet"), *paths.runs().glob("*/*/metrics.parquet")]
+    folders = [*_promoted().glob("*/*/metrics.parquet")]
+    folders += paths.runs().glob("*/*/metrics.parquet") if local else []
     rows, seen = [], set()
     for file in sorted(folders, key=lambda file: file.is_relative_to(paths.runs())):  # promoted ones first
         where, chapter = file.parts[-3:-1]
         run = file.parent / "run.json"
         whole = run.is_file() and "." not in chapter  # not .partial, .failed or .old
-        if where in EDITIONS and whole and (where, chapter) not in seen:
+        if where in (EDITIONS if edition is None else (edition,)) and whole and (where, chapter) not in seen:
             seen.add((where, chapter))
-            rows.append(pd.read_parquet(file).assign(edition=where, run=chapter))
-    found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
-    found = found.reindex(columns=COLUMNS)
-    return found if edition is None else found[found["edition"] == edition].reset_index(drop=True)
+            if file.with_name(name).is_file():
+                rows.append(pd.read_parquet(file.with_name(name)).assign(edition=where, run=chapter))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def record(run: Path) -> Path:
     """Promote a finished real or paper run to `results/<edition>/<chapter>` and return that folder.
 
-    Checked first: the record says done and not phantom, every metric recomputes from the stored predictions
-    within 1e-9, ids are hashed, and the whole is at most 25 MiB. Left out: the log, and what cells tagged
-    `radiographs` drew, in the notebook and as figure files. Folders of this machine are named by what they are.
-    The chapter's fits go along without weights, to `results/<edition>/fits`; those that only the run it replaces named
-    are deleted.
+    Checked first: the record says done and not phantom, every metric and every difference between arms recomputes from
+    the stored predictions within 1e-9, ids are hashed, and the whole is at most 25 MiB. Where several seeds had their
+    own thresholds, the predictions carry them in the columns threshold and specificity_threshold. Left out: the log,
+    and what cells tagged `radiographs` drew, in the notebook and as figure files. Folders of this machine are named by
+    what they are. The chapter's fits go along, to `results/<edition>/fits`, of their weights only pretrained backbones,
+    to `results/weights`; those that only the run it replaces named are deleted.
     Raises OrthoError naming what is wrong.
     """
     if not (run / "run.json").is_file():
@@ -72,21 +107,40 @@ def record(run: Path) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     for key in before - _named_fits(target.parent):
-        shutil.rmtree(fits.stored(_promoted(), facts["edition"], key), ignore_errors=True)
+        for gone in (fits.stored(_promoted(), facts["edition"], key), _weights(key)):
+            shutil.rmtree(gone, ignore_errors=True)
     return target
 
 
 def _stage_fits(facts: dict) -> None:
-    """Copy record, history and predictions of a chapter's fits to where promoted fits lie."""
+    """Copy record, history, predictions and card of a chapter's fits to where promoted fits lie, and pretrained
+    weights, in parts, to `results/weights`."""
+    from ortholib.dino import export  # torch, which takes seconds to import
+
     for key in (fit["key"] for fit in facts.get("fits", [])):
         made, target = (fits.stored(root, facts["edition"], key) for root in (paths.runs(), _promoted()))
         if not made.is_dir() and target.is_dir():
             continue  # this run used the promoted one
-        _check_hashed(made / "predictions.parquet")
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("history.parquet", "predictions.parquet"):
-            shutil.copyfile(made / name, target / name)
+        for name in ("history.parquet", "predictions.parquet", "backbone.md"):
+            if (made / name).is_file():
+                if name == "predictions.parquet":
+                    _check_hashed(made / name)
+                shutil.copyfile(made / name, target / name)
         (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
+        if (made / export.NAME).is_file():
+            export.split(made / export.NAME, _weights(key))
+    held = sum(file.stat().st_size for file in _weights("").rglob("*.safetensors"))
+    if held > WEIGHTS_LIMIT:
+        raise OrthoError(
+            f"{_weights('')} would hold {held / 2**20:.0f} MiB of weights; at most {WEIGHTS_LIMIT / 2**20:.0f} are kept."
+            " Delete those of an older pretraining."
+        )
+
+
+def _weights(key: str) -> Path:
+    """Where the weights of a promoted pretraining lie."""
+    return _promoted() / "weights" / key
 
 
 def _named_fits(edition: Path) -> set[str]:
@@ -154,8 +208,9 @@ def _anywhere(text: str) -> str:
 
 def _check_predictions(run: Path) -> None:
     if not (run / "metrics.parquet").is_file():
-        if (run / "predictions.parquet").is_file():
-            raise OrthoError(f"{run} holds predictions.parquet and no metrics.parquet; run the chapter again.")
+        for name in ("predictions.parquet", "differences.parquet"):
+            if (run / name).is_file():
+                raise OrthoError(f"{run} holds {name} and no metrics.parquet; run the chapter again.")
         return
     if not (run / "predictions.parquet").is_file():
         raise OrthoError(
@@ -167,18 +222,78 @@ def _check_predictions(run: Path) -> None:
         again = predictions[(predictions[[*ONE_OF]] == pd.Series(one, index=ONE_OF)).all(axis=1)]
         if again.empty:
             raise OrthoError(f"{run}: metrics of {', '.join(map(str, one))} stand without predictions of it.")
-        threshold = next(iter(rows["threshold"].dropna()), None)
-        made = evaluate(again, draws=int(rows["draws"].iloc[0]), threshold=threshold)
-        both = rows.merge(made, on="metric", suffixes=("", "_again"))
-        for column in ("value", "low", "high", "n", "n_groups", "seeds", "seed_sd"):
-            gap = (both[column] - both[f"{column}_again"]).abs()
-            apart = gap.gt(1e-9) | (both[column].isna() != both[f"{column}_again"].isna())
-            if apart.any() or len(both) != len(rows):
-                name = both.loc[apart, "metric"].iloc[0] if apart.any() else "a metric"
-                raise OrthoError(
-                    f"{run}: {name} ({column}) of {', '.join(map(str, one))} does not recompute from "
-                    f"predictions.parquet (gap {gap.max():.2g}); run the chapter again."
-                )
+        chosen = {
+            "threshold": _threshold(again, "threshold", rows[~rows["metric"].isin(FIXED)]),
+            "specificity_threshold": _threshold(again, "specificity_threshold", rows[rows["metric"].isin(FIXED)]),
+        }
+        made = evaluate(again, draws=int(rows["draws"].iloc[0]), **chosen)
+        numbers = ("value", "low", "high", "n", "n_groups", "seeds", "seed_sd", "threshold")
+        _check_same(rows, made, ["metric"], numbers, f"{run}: ", f" of {', '.join(map(str, one))}")
+    if (run / "differences.parquet").is_file():
+        _check_differences(run, predictions, stored)
+
+
+def _check_differences(run: Path, predictions: pd.DataFrame, metrics: pd.DataFrame) -> None:
+    """Refuse differences that `compare` does not make again, in the family that the rows of one data set, task, split
+    and part are. An arm's threshold is that of its metrics."""
+    stored = pd.read_parquet(run / "differences.parquet")
+    about = [column for column in ONE_OF if column != "arm"]
+    for one, rows in stored.groupby(about, dropna=False):
+        again, of_arms = (
+            frame[(frame[about] == pd.Series(one, index=about)).all(axis=1)] for frame in (predictions, metrics)
+        )
+        if again.empty:
+            raise OrthoError(f"{run}: differences of {', '.join(map(str, one))} stand without predictions of it.")
+        pairs = [*dict.fromkeys(zip(rows["arm"], rows["reference"], strict=True))]
+        named = {arm for pair in pairs for arm in pair}
+        of_arms = of_arms[of_arms["arm"].isin(named) & ~of_arms["metric"].isin(FIXED)]
+        chosen = {arm: _threshold(again[again["arm"] == arm], "threshold", its) for arm, its in of_arms.groupby("arm")}
+        chosen = {arm: threshold for arm, threshold in chosen.items() if threshold is not None}
+        settings = {"pairs": pairs, "draws": int(rows["draws"].iloc[0]), "thresholds": chosen}
+        made = compare(again[again["arm"].isin(named)], [*rows["metric"].unique()], **settings)
+        numbers = ("difference", "low", "high", "p_holm", "low_holm", "high_holm", "n", "n_groups")
+        keys = ["metric", "arm", "reference"]
+        _check_same(rows, made, keys, numbers, f"{run}: difference in ", f" of {', '.join(map(str, one))}")
+
+
+def _threshold(predictions: pd.DataFrame, column: str, metrics: pd.DataFrame) -> dict | float | None:
+    """What calls of one arm were made by: that of each seed where the predictions say it, else that of the metrics,
+    which is a mean over seeds. None where nothing was called. Raises OrthoError for a seed with several."""
+    if column in predictions and "seed" in predictions:
+        of_seeds = predictions.groupby("seed")[column]
+        several = of_seeds.nunique(dropna=False)
+        if (several > 1).any():
+            arm, seed = predictions["arm"].iloc[0], several.index[several > 1][0]
+            raise OrthoError(
+                f"predictions.parquet: seed {seed} of {arm} has {several[seed]} values of {column}, not one."
+            )
+        chosen = of_seeds.first().to_dict()
+        missing = pd.isna([*chosen.values()]).all()
+    else:
+        chosen = next(iter(metrics["threshold"].dropna()), np.nan)
+        missing = np.isnan(chosen)
+    asked = metrics["metric"].isin(FIXED).any()  # then its rows stand there, as NaN where validation had one class
+    return None if missing and not asked else chosen
+
+
+def _check_same(rows: pd.DataFrame, made: pd.DataFrame, keys: list[str], numbers, before: str, after: str) -> None:
+    """Refuse stored numbers that are more than 1e-9 from those made again."""
+    unknown = sorted(set(rows["metric"]) - set(made["metric"]))
+    if unknown:
+        raise OrthoError(
+            f"{before}{unknown[0]}{after} is nothing that predictions.parquet can give; store it elsewhere."
+        )
+    both = rows.merge(made, on=keys, suffixes=("", "_again"))
+    for column in numbers:
+        same = both[column] == both[f"{column}_again"]  # infinite ends of intervals too
+        gap = (both[column] - both[f"{column}_again"]).abs().mask(same, 0)
+        apart = gap.gt(1e-9) | (both[column].isna() != both[f"{column}_again"].isna())
+        if apart.any() or len(both) != len(rows):
+            name = both.loc[apart, "metric"].iloc[0] if apart.any() else "a metric"
+            raise OrthoError(
+                f"{before}{name} ({column}){after} does not recompute from predictions.parquet "
+                f"(gap {gap.max():.2g}); run the chapter again."
+            )
 
 
 def _check_hashed(file: Path) -> pd.DataFrame:

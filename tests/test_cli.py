@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import madeup
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 from PIL import Image
@@ -31,6 +33,7 @@ OPTIONS = {
     "doctor": "--json",
     "fit": "SPEC --edition --json",
     "results": "--edition --json",
+    "results claims": "--edition --json",
     "results record": "FOLDER --json",
     "run": "NOTEBOOK --edition --json --set",
 }
@@ -231,10 +234,19 @@ def test_results(home, call):
     code, out, _ = call("results", "--edition", "real", "--json")
     rows = loads(out)["rows"]
     needed = {"edition", "paper", "arm", "dataset", "split", "metric", "value", "low", "high", "n", "n_groups"}
-    assert code == 0 and len(rows) == 8 and needed | {"seeds", "run"} <= set(rows[0])
+    assert (
+        code == 0
+        and len(rows) == len(pd.read_parquet(run / "metrics.parquet"))
+        and needed | {"seeds", "run"} <= set(rows[0])
+    )
     assert "roc_auc" in call("results")[1]
     code, out, _ = call("results", "--edition", "reel", "--json")
     assert code == 2 and "'reel' is unknown" in loads(out)["error"]
+    shutil.copyfile(Path(__file__).parents[1] / "params/published.yaml", home / "params/published.yaml")
+    code, out, _ = call("results", "claims", "--json")
+    needed = {"claim", "paper", "kind", "published", "ours", "low", "high", "verdict", "differs", "why"}
+    assert code == 0 and needed <= set(loads(out)["rows"][0])
+    assert "0.865" in call("results", "claims")[1] and "not testable here" in call("results", "claims")[1]
     code, out, _ = call("results", "record", madeup.finished(home, "phantom"), "--json")
     assert code == 1 and "only finished real or paper runs" in loads(out)["error"]
 

@@ -1,6 +1,7 @@
 """Results: what may be promoted, what is left out of it, and the table of all runs."""
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -10,10 +11,15 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import cohen_kappa_score
 
-from ortholib import results, runs
+from ortholib import compare, evaluation, fits, results, runs, verdicts
+from ortholib.dino import export
+from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -127,6 +133,172 @@ def test_metrics_must_recompute(home, column):
     assert not (home / "results").exists()
 
 
+def of_arms(run: Path, **about) -> pd.DataFrame:
+    """Give a finished run three arms and their paired differences; `about` goes into every table."""
+    first = madeup.predictions().assign(arm="SL")
+    frames = [first, first.assign(arm="DINO + SL", score_1=lambda f: f["score_1"].to_numpy()[::-1])]
+    frames.append(first.assign(arm="DINO + DINO-Ortho + SL", score_1=lambda f: 0.8 * f["y_true"] + 0.1))
+    for frame in frames:
+        frame["score_0"] = 1 - frame["score_1"]
+    predictions = pd.concat(frames, ignore_index=True).assign(**about)
+    predictions.to_parquet(run / "predictions.parquet")
+    one = predictions.iloc[0][["dataset", "task", "split", "part"]].to_dict()
+    initial = ["resnet50", "dino-resnet50", "dino-resnet50, then DINO on mura and fracatlas"]
+    arms = zip(predictions.groupby("arm", sort=False), initial, strict=True)
+    metrics = [
+        evaluation.evaluate(rows, draws=200, threshold=0.5).assign(arm=arm, backbone="resnet50", initial=start, **one)
+        for (arm, rows), start in arms
+    ]
+    pd.concat(metrics, ignore_index=True).assign(paper="A paper").to_parquet(run / "metrics.parquet")
+    names = [frame["arm"].iloc[0] for frame in frames]
+    thresholds = dict.fromkeys(names, 0.5)
+    pairs = [(names[2], names[0]), (names[2], names[1])]
+    made = compare.compare(predictions, ["roc_auc", "accuracy"], pairs=pairs, draws=400, thresholds=thresholds)
+    made.assign(**one).to_parquet(run / "differences.parquet")
+    return made
+
+
+def test_differences_must_recompute_in_their_family(home):
+    run = madeup.finished(home)
+    made = of_arms(run)
+    assert (results.record(run) / "differences.parquet").is_file() and len(made) == 4
+    for column in ("difference", "low", "p_holm", "high_holm", "n_groups"):
+        of_arms(run)
+        rewrite(run, "differences.parquet", lambda frame, c=column: frame.assign(**{c: frame[c] + 1e-6}))
+        with pytest.raises(OrthoError, match=rf"difference in \w+ \({column}\) of blobs.*does not recompute"):
+            results.record(run)
+    made = of_arms(run)
+    smaller = (made["p"] * 2).clip(upper=1)  # as if each metric had been a family of its own
+    rewrite(run, "differences.parquet", lambda frame: frame.assign(p_holm=smaller))
+    with pytest.raises(OrthoError, match=r"difference in .* \(p_holm\)"):
+        results.record(run)
+    of_arms(run)
+    rewrite(run, "differences.parquet", lambda frame: frame.assign(split="clean"))
+    with pytest.raises(OrthoError, match=r"differences of blobs, .*clean.* stand without predictions"):
+        results.record(run)
+
+
+def test_claims_beside_ours(home):
+    shutil.copyfile(ROOT / "params/published.yaml", home / "params/published.yaml")
+    nothing = results.claims()
+    assert set(nothing["verdict"]) == {verdicts.UNTESTABLE} and nothing["claim"].nunique() == 60 + 18
+    of_arms(madeup.finished(home), dataset="fracatlas", task="fracture", split="clean")
+    of_arms(madeup.finished(home, "phantom"), dataset="fracatlas", task="fracture", split="clean")
+    madeup.finished(home, "real", "00-data")  # an arm named by its fit: "resnet10t, random"
+    table = results.claims().set_index("claim")
+    best = table.loc["dino-ortho: best-on-fracatlas"]
+    assert best["verdict"] == verdicts.REPRODUCED and best["edition"] == "real" and best["run"] == "30-knee-oa"
+    value = table.loc["dino-ortho: fracture, DINO + DINO-Ortho + SL, specificity"]
+    assert value["verdict"] == verdicts.NOT_REPRODUCED or value["low"] <= 0.996 <= value["high"]
+    assert table.loc["dino-ortho: abnormal, SL, roc_auc", "verdict"] == verdicts.UNTESTABLE
+    assert table.loc["fractuvision: fracture, ViT, fine-tuned, accuracy", "verdict"] == verdicts.RELATED
+    assert set(results.claims(local=False)["verdict"]) == {verdicts.UNTESTABLE}  # nothing is promoted
+    results.record(home / "runs" / "real" / "00-data")
+    assert set(results.claims(local=False)["edition"]) <= {"real", ""}
+    phantom = results.claims("phantom")
+    assert set(phantom["verdict"]) == {verdicts.NONE} and not (phantom["edition"] == "real").any()
+    with pytest.raises(UsageError, match="'reel' is unknown"):
+        results.claims("reel")
+
+
+OWN, FIXED = {0: 0.4, 1: 0.7}, {0: 0.6, 1: 0.8}  # thresholds of each seed, for all calls and for a wanted specificity
+
+
+def of_seeds(run: Path, columns: bool = True, fixed: dict | float = FIXED) -> pd.DataFrame:
+    """Give a finished run two seeds, each called by its own thresholds, which stand in the predictions if `columns`."""
+    again = [madeup.predictions(), madeup.predictions().assign(seed=1, score_1=lambda f: f["score_1"] ** 2)]
+    again = pd.concat(again, ignore_index=True).assign(score_0=lambda f: 1 - f["score_1"])
+    about = {"paper": "A paper", **again.iloc[0][["arm", "dataset", "split", "part", "task"]].to_dict()}
+    made = evaluation.evaluate(again, draws=50, threshold=OWN, specificity_threshold=fixed).assign(**about)
+    made.to_parquet(run / "metrics.parquet")
+    if columns:
+        at = again["seed"].map(fixed) if isinstance(fixed, dict) else fixed
+        again = again.assign(threshold=again["seed"].map(OWN), specificity_threshold=at)
+    again.to_parquet(run / "predictions.parquet")
+    return made.set_index("metric")
+
+
+def test_each_seed_recomputes_by_its_own_threshold(home):
+    run = madeup.finished(home)
+    of_seeds(run, columns=False)
+    with pytest.raises(OrthoError, match=r"sensitivity|specificity|accuracy|f1"):
+        results.record(run)
+    made = of_seeds(run)
+    target = results.record(run)
+    kept = pd.read_parquet(target / "metrics.parquet").set_index("metric")
+    pd.testing.assert_frame_equal(kept, made)
+    assert {*evaluation.FIXED} <= set(kept.index) and kept.loc["specificity_reached", "threshold"] == 0.7
+
+
+@pytest.mark.parametrize("metric", [*evaluation.FIXED, "sensitivity", "ppv"])
+@pytest.mark.parametrize("column", ["value", "low", "high", "seed_sd", "threshold"])
+def test_rows_at_a_threshold_must_recompute(home, metric, column):
+    run = madeup.finished(home)
+    of_seeds(run)
+
+    def tamper(frame):
+        frame.loc[frame["metric"] == metric, column] += 1e-6
+        return frame
+
+    rewrite(run, "metrics.parquet", tamper)
+    with pytest.raises(OrthoError, match=rf"{metric} \({column}\) of .* does not recompute"):
+        results.record(run)
+
+
+@pytest.mark.parametrize("column", ["threshold", "specificity_threshold"])
+def test_another_threshold_of_a_seed_is_refused(home, column):
+    run = madeup.finished(home)
+    of_seeds(run)
+    rewrite(run, "predictions.parquet", lambda f: f.assign(**{column: f[column].mask(f["seed"] == 1, 0.5)}))
+    with pytest.raises(OrthoError, match="does not recompute"):
+        results.record(run)
+    of_seeds(run)
+    rewrite(run, "predictions.parquet", lambda f: f.assign(**{column: f[column].mask(f.index == 3, 0.5)}))
+    with pytest.raises(OrthoError, match=rf"seed 0 of resnet10t, random has 2 values of {column}, not one"):
+        results.record(run)
+
+
+def test_a_specificity_that_validation_could_not_choose_is_promoted_as_missing(home):
+    run = madeup.finished(home)
+    for columns in (True, False):
+        made = of_seeds(run, columns, dict.fromkeys(OWN, np.nan))
+        assert made.loc["sensitivity_at_specificity", "reason"].startswith("no threshold")
+        if columns:
+            assert (results.record(run) / "metrics.parquet").is_file()
+
+
+def test_what_predictions_do_not_give_is_no_metric(home):
+    run = madeup.finished(home)
+    more = pd.DataFrame({"metric": ["temperature"], "value": [1.2]})
+    rewrite(run, "metrics.parquet", lambda f: pd.concat([f, f.tail(1).assign(**more.iloc[0])], ignore_index=True))
+    with pytest.raises(OrthoError, match=r"temperature of blobs.* is nothing that predictions\.parquet can give"):
+        results.record(run)
+
+
+def test_differences_of_arms_recompute_by_each_seeds_threshold(home):
+    run = madeup.finished(home)
+    of_seeds(run)
+    arms = [pd.read_parquet(run / "predictions.parquet"), None]
+    own = {"resnet10t, random": OWN, "another": {0: 0.3, 1: 0.45}}
+    arms[1] = arms[0].assign(arm="another", score_1=arms[0]["score_0"], score_0=arms[0]["score_1"])
+    arms[1]["threshold"] = arms[1]["seed"].map(own["another"])
+    predictions = pd.concat(arms, ignore_index=True)
+    predictions.to_parquet(run / "predictions.parquet")
+    about = ["dataset", "task", "split", "part"]
+    one = predictions.iloc[0][about].to_dict()
+    metrics = [
+        evaluation.evaluate(rows, draws=50, threshold=own[arm], specificity_threshold=FIXED).assign(arm=arm, **one)
+        for arm, rows in predictions.groupby("arm")
+    ]
+    pd.concat(metrics).assign(paper="A paper").to_parquet(run / "metrics.parquet", index=False)
+    made = compare.compare(predictions, ["sensitivity", "roc_auc"], draws=100, thresholds=own).assign(**one)
+    made.to_parquet(run / "differences.parquet")
+    assert (results.record(run) / "differences.parquet").is_file()
+    rewrite(run, "differences.parquet", lambda f: f.assign(low=f["low"].mask(f["metric"] == "sensitivity", -1.0)))
+    with pytest.raises(OrthoError, match=r"difference in sensitivity \(low\).* does not recompute"):
+        results.record(run)
+
+
 def test_missing_halves_are_refused(home):
     run = madeup.finished(home)
     rewrite(run, "metrics.parquet", lambda frame: frame.assign(arm="another"))
@@ -174,6 +346,33 @@ def test_fits_go_along_without_weights_and_leave_with_their_chapter(home):
         results.record(run)
 
 
+def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypatch):
+    run = madeup.finished(home)
+    record, made = json.loads((run / "run.json").read_text()), home / "runs/real/fits/aa"
+    made.mkdir(parents=True)
+    state = {f"layer{i}": torch.randn(64, 64, generator=torch.Generator().manual_seed(i)) for i in range(4)}
+    file = export.write(state, Pretrain(("a:clean",), 32, 1), made)
+    before = file.read_bytes()
+    (made / "history.parquet").write_bytes(b"")
+    (made / "backbone.md").write_text("# a card")
+    (made / "run.json").write_text(json.dumps({"key": "aa"}))
+    (run / "run.json").write_text(json.dumps(record | {"fits": [{"key": "aa"}]}))
+    monkeypatch.setattr(export, "SHARD", 10_000)
+    results.record(run)
+    parts = sorted((home / "results/weights/aa").glob("*.safetensors"))
+    assert len(parts) == 4 and (home / "results/real/fits/aa/backbone.md").read_text() == "# a card"
+    shutil.rmtree(made)
+    promoted = fits.Fit("aa", home / "results/real/fits/aa", {})
+    assert promoted.backbone.read_bytes() == before and promoted.backbone.is_relative_to(home / "runs")
+    monkeypatch.setattr(results, "WEIGHTS_LIMIT", 20_000)
+    with pytest.raises(OrthoError, match="would hold 0 MiB of weights"):
+        results.record(run)
+    monkeypatch.setattr(results, "WEIGHTS_LIMIT", 2**20)
+    (run / "run.json").write_text(json.dumps(record))
+    results.record(run)  # the chapter no longer names it
+    assert not (home / "results/weights/aa").exists() and not (home / "results/real/fits/aa").exists()
+
+
 def test_figures_of_unknown_origin_are_refused(home):
     run = madeup.finished(home)
     (run / "figures" / "grid-3.png").write_bytes(b"a knee?")
@@ -212,7 +411,8 @@ def test_table_joins_promoted_and_local_runs_without_repeats(home):
     assert table.columns.tolist() == results.COLUMNS
     counts = table.groupby(["edition", "run"]).size().to_dict()
     assert set(counts) == {("real", "30-knee-oa"), ("phantom", "30-knee-oa"), ("phantom", "40-other")}
-    assert not table.duplicated(["edition", "run", "metric"]).any() and set(counts.values()) == {8}
+    assert not table.duplicated(["edition", "run", "metric"]).any()
+    assert set(counts.values()) == {len(pd.read_parquet(home / "results/real/30-knee-oa/metrics.parquet"))}
     assert set(table["arm"]) == {"resnet10t, random"}  # the promoted one stands for the edition
     assert results.table("real")["edition"].unique().tolist() == ["real"] and len(results.table("paper")) == 0
     with pytest.raises(UsageError, match="'reel' is unknown"):

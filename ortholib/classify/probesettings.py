@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Probe:
-    """Settings of one probe: a frozen backbone's features, and a simple classifier on top.
+    """Settings of one probe: a frozen backbone's features, and two simple classifiers on top.
 
     size: side in pixels of the images shown to the backbone. initial: `random`, or a file of the backbone's weights
-    (see `dino.initial`). head: `linear` (logistic regression) or `knn` (weighted vote of the nearest training images).
-    seed: of random weights. fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
+    (see `dino.initial`). seed: of random weights. fraction: share of the training groups whose labels are used (0.125,
+    0.25, 0.5 or 1).
     """
 
     dataset: str
@@ -18,6 +18,5 @@ class Probe:
     size: int
     backbone: str
     initial: str = "random"
-    head: str = "linear"
     seed: int = 0
     fraction: float = 1.0

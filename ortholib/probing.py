@@ -1,0 +1,78 @@
+"""Frozen features put to the test: a pretrained backbone against random ones, on the labelled sets of the study."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ortholib import compare, evaluation, fits
+from ortholib.classify import probe
+from ortholib.classify.probesettings import Probe
+
+# set -> its task, its split, and the metrics that are spoken of: few, since they share one correction
+TASKS = {
+    "fracatlas": ("fracture", "clean", ["roc_auc", "average_precision"]),
+    "kneekl": ("kl", "official", ["kappa_quadratic_expectation", "auc_ovr_macro"]),
+}
+NAMES = {
+    "roc_auc": "fracture, ROC AUC",
+    "average_precision": "fracture, average precision",
+    "kappa_quadratic_expectation": "KL grade, quadratic κ",
+    "auc_ovr_macro": "KL grade, mean ROC AUC of a grade against the rest",
+}
+ABOUT = ["dataset", "task", "split", "part"]
+
+
+def ensure(backbone: str, weights: Path, random_seeds: int, size: int, edition: str) -> list[fits.Fit]:
+    """A probe of the pretrained weights and one of each random start, on every set of `TASKS`."""
+    starts = [(str(weights), 0), *(("random", seed) for seed in range(random_seeds))]
+    return [
+        fits.ensure(Probe(name, task, split, size, backbone, initial, seed), edition)
+        for name, (task, split, _) in TASKS.items()
+        for initial, seed in starts
+    ]
+
+
+def predictions(made: list[fits.Fit]) -> pd.DataFrame:
+    """Scores of all probes on validation and test, arms called "DINO, linear" and "random weights, kNN"."""
+    frames = []
+    for fit in made:
+        start = "random weights" if fit.record["settings"]["initial"] == "random" else "DINO"
+        frames.append(
+            fit.predictions.assign(arm=lambda f, start=start: start + ", " + f["arm"].str.split(", ").str[-1])
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def evaluate(scored: pd.DataFrame, draws: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(values, differences) on the test parts: every metric of `TASKS` of each arm with its interval, and the
+    pretrained arm minus the random one, Holm-corrected over the metrics and heads of a set."""
+    values, differences = [], []
+    for name, (_, _, metrics) in TASKS.items():
+        rows = scored[(scored["dataset"] == name) & (scored["part"] == "test")]
+        about = rows.iloc[0][ABOUT].to_dict()
+        for arm, of_arm in rows.groupby("arm", sort=False):
+            values.append(evaluation.evaluate(of_arm, names=metrics, draws=draws).assign(arm=arm, **about))
+        pairs = [(f"DINO, {head}", f"random weights, {head}") for head in probe.HEADS]
+        differences.append(compare.compare(rows, metrics, pairs=pairs, draws=draws).assign(**about))
+    return pd.concat(values, ignore_index=True), pd.concat(differences, ignore_index=True)
+
+
+def told(differences: pd.DataFrame) -> str:
+    """What the differences say, as Markdown bullets: which are shown, in which direction, and what could be shown."""
+    lines = []
+    for row in differences.itertuples():
+        span = f"{row.difference:+.3f} (95 % interval {row.low:+.3f} to {row.high:+.3f}, Holm p {row.p_holm:.3g})"
+        if row.reason:
+            said = f"not to be read ({row.reason})"
+        elif row.low_holm > 0:
+            said = "pretraining is **better** than random weights"
+        elif row.high_holm < 0:
+            said = "pretraining is **worse** than random weights"
+        else:
+            said = f"**no difference shown**; this test could have shown {row.detectable:.3f} or more"
+        head = row.arm.split(", ")[-1]
+        lines.append(
+            f"- {NAMES[row.metric]}, {head}: {row.value_arm:.3f} against {row.value_reference:.3f}, difference {span}: "
+            f"{said}. n = {row.n:,} in {row.n_groups:,} groups."
+        )
+    return "\n".join(lines)

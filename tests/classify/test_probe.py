@@ -1,0 +1,100 @@
+"""Probes of frozen features: the published vote, a known answer, nothing chosen on test."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+
+from ortholib.classify import probe
+from ortholib.classify.labelled import Labelled
+from ortholib.classify.probesettings import Probe
+from ortholib.dino import pretrain
+from ortholib.dino.settings import Pretrain
+from ortholib.errors import OrthoError, UsageError
+
+ASKED = Probe("kneekl", "oa", "official", 32, "resnet10t")
+
+
+def stripes(n: int = 90, kind: str = "binary", classes: int = 2) -> Labelled:
+    """Squares whose stripes are as wide as their class says, in three parts of equal size."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) // 3 % classes
+    wave = np.sin(np.arange(32)[None] / (1.5 + 2 * y[:, None]) + rng.uniform(0, 6, (n, 1)))
+    pixels = np.clip(128 + 90 * wave[:, None] + rng.normal(0, 8, (n, 32, 32)), 0, 255).astype(np.uint8)
+    part = np.array(["train", "val", "test"])[np.arange(n) % 3]
+    names = np.array([f"i{i}" for i in range(n)])
+    mirror = np.zeros(n, bool)
+    return Labelled(
+        pixels, np.arange(n), y, part, mirror, names, names, [f"c{k}" for k in range(classes)], kind, {"n": n}
+    )
+
+
+def test_the_vote_is_the_published_one():
+    """Wu et al. 2018: sum of exp(cosine / T) over the k nearest, also with less than 100 test images."""
+    rng = np.random.default_rng(1)
+    train, test, y = rng.normal(size=(200, 16)), rng.normal(size=(7, 16)), rng.integers(0, 3, 200)
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
+    similarity = unit[1] @ unit[0].T
+    for k, head in probe.candidates("kNN", len(train)):
+        head.fit(train, y)
+        got = probe.scores(head, test, 3)
+        for row, found in zip(similarity, got, strict=True):
+            nearest = np.argsort(-row)[:k]
+            votes = np.bincount(y[nearest], np.exp(row[nearest] / 0.07), minlength=3)
+            np.testing.assert_allclose(found, votes / votes.sum(), rtol=1e-6)
+    assert [k for k, _ in probe.candidates("kNN", 30)] == [5, 10, 20, 30]
+
+
+def test_an_open_answer_is_read_and_told(tmp_path):
+    record = probe.train(stripes(), ASKED, tmp_path)
+    scores = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert set(scores["arm"]) == {"resnet10t, random, linear", "resnet10t, random, kNN"} and set(scores["part"]) == {
+        "val",
+        "test",
+    }
+    for _, rows in scores[scores["part"] == "test"].groupby("arm"):
+        assert len(rows) == 30 and ((rows["score_1"] > 0.5) == rows["y_true"]).mean() > 0.9
+        np.testing.assert_allclose(rows[["score_0", "score_1"]].sum(axis=1), 1)
+    assert scores["unit_id"].str.fullmatch("[0-9a-f]{12}").all()
+    tried = pd.read_parquet(tmp_path / "history.parquet")
+    assert set(tried["head"]) == set(probe.HEADS) == set(record["chosen"]) == set(record["threshold"])
+    for head, best in record["val_metric"].items():
+        assert best == tried.loc[tried["head"] == head, "val_metric"].max()
+
+
+def test_nothing_is_chosen_on_test(tmp_path):
+    data = stripes()
+    record = probe.train(data, ASKED, tmp_path)
+    other = np.where(data.part == "test", 1 - data.y, data.y)
+    turned = probe.train(replace(data, y=other), ASKED, tmp_path)
+    assert record["chosen"] == turned["chosen"] and record["threshold"] == turned["threshold"]
+
+
+def test_grades_and_a_class_without_training_image(tmp_path):
+    data = stripes(kind="ordinal", classes=5)
+    data = replace(data, part=np.where((data.y == 4) & (data.part == "train"), "none", data.part))
+    record = probe.train(data, replace(ASKED, task="kl"), tmp_path)
+    scores = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert record["threshold"] is None and (scores["score_4"] == 0).all() and set(scores["y_true"]) == set(range(5))
+
+
+def test_pretrained_weights_are_what_is_probed(tmp_path):
+    backbone = pretrain.build(Pretrain(("a:b",), 32, 1, backbone="resnet10t", seed=5))
+    file = tmp_path / "backbone.safetensors"
+    save_file({k: v.contiguous() for k, v in backbone.state_dict().items()}, file)
+    data = stripes()
+    got = probe.embed(data, replace(ASKED, initial=str(file)))
+    assert got.shape == (90, 512) and not np.allclose(got, probe.embed(data, ASKED))
+    np.testing.assert_array_equal(got, probe.embed(data, replace(ASKED, initial=str(file), seed=3)))
+    assert not np.allclose(probe.embed(data, ASKED), probe.embed(data, replace(ASKED, seed=1)))
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(UsageError, match="'resnet1O' is unknown to timm"):
+        probe.train(stripes(), replace(ASKED, backbone="resnet1O"), tmp_path)
+    with pytest.raises(OrthoError, match=r"absent\.safetensors: initial weights not found"):
+        probe.train(stripes(), replace(ASKED, initial="absent.safetensors"), tmp_path)
+    with pytest.raises(OrthoError, match="all 30 training images are of one class"):
+        probe.train(replace(stripes(), y=np.zeros(90, np.int64)), ASKED, tmp_path)

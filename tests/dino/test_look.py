@@ -1,0 +1,48 @@
+"""What a reader is shown of a pretraining: crops as trained on, neighbours of other groups, labels in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import small
+import torch
+
+from ortholib.dino import export, look, pretrain
+
+
+def test_the_gallery_holds_the_square_and_its_crops_of_the_first_step():
+    images = small.shapes(16)
+    pictures, titles = look.crop_gallery(images, small.SETTINGS, np.array([3, 9]))
+    assert pictures.shape == (10, 32, 32) and pictures.dtype == np.uint8 and len(titles) == 10
+    assert np.array_equal(pictures[0], images.stores[0][3]) and np.array_equal(pictures[5], images.stores[0][9])
+    assert titles[:5] == [
+        "square, 32 px", "global crop 1, 32 px", "global crop 2, 32 px", "local crop 1, 16 px", "local crop 2, 16 px",
+    ]  # fmt: skip
+    assert len({picture.tobytes() for picture in pictures}) == 10
+    none, titles = look.crop_gallery(images, replace(small.SETTINGS, locals=0), np.array([3]))
+    assert len(none) == len(titles) == 3
+
+
+def test_neighbours_are_the_nearest_of_other_groups():
+    angle = torch.tensor([0.0, 0.1, 0.3, 0.05, 3.0])
+    features = torch.stack([angle.cos(), angle.sin()], 1)
+    groups = np.array(["a", "b", "c", "a", "d"])
+    assert look.neighbours(features, groups, [0, 4], k=2).tolist() == [[1, 2], [2, 1]]
+
+
+def test_the_embedding_is_that_of_the_weights(tmp_path):
+    images, chosen = small.shapes(16), np.array([2, 11, 5])
+    file = export.write(pretrain.build(small.SETTINGS).state_dict(), small.SETTINGS, tmp_path)
+    found = look.embedding(file, images, small.SETTINGS, chosen)
+    assert found.shape == (3, 512)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+    again = look.embedding(file, images, replace(small.SETTINGS, seed=7), chosen)  # no random weight is left
+    assert found.equal(again)
+    assert look.flat(torch.nn.functional.normalize(torch.randn(12, 4), dim=1)).shape == (12, 2)
+
+
+def test_labels_in_words():
+    images = small.shapes(3)
+    images = replace(images, y=np.array([0.0, 1.0, np.nan]), seen={"fracatlas": {}})
+    assert look.names(images, np.arange(3)) == ["FracAtlas, no fracture", "FracAtlas, fracture", None]
+    assert look.names(replace(images, seen={"kneekl": {}}), np.array([1])) == ["knee, KL 1"]
+    assert look.names(replace(images, seen={"mine": {}}), np.array([1])) == ["mine, 1"]
