@@ -74,7 +74,7 @@ def ours(settings: Pretrain, task: dict, device: torch.device, dtype: torch.dtyp
     model = model.to(device, memory_format=torch.channels_last)
     render = views if compiling.lacking() else compiling.compile_parts(model)
     optimizer = optimizer_of(model, settings.optimizer)
-    recipe = Crops(**{name: getattr(settings, name) for name in pretrain.CROPS})
+    recipe = pretrain.recipe(settings)
     store = pixels.load(task["store"])
     rows = np.resize(task["rows"], max(len(task["rows"]), settings.batch))  # again and again where they are few
     nothing = np.zeros(len(rows), int)

@@ -70,10 +70,10 @@ class Fit:
         file = self.folder / "backbone.safetensors"
         if file.is_file():
             return file
-        from ortholib.dino import export
+        from ortholib.dino import shards
 
         parts = paths.project() / "results" / "weights" / self.key
-        return export.joined(parts, paths.runs() / "weights" / f"{self.key}.safetensors")
+        return shards.joined(parts, paths.runs() / "weights" / f"{self.key}.safetensors")
 
 
 def settings(spec: dict) -> Settings:

@@ -115,7 +115,7 @@ def record(run: Path) -> Path:
 def _stage_fits(facts: dict) -> None:
     """Copy record, history, predictions and card of a chapter's fits to where promoted fits lie, and pretrained
     weights, in parts, to `results/weights`."""
-    from ortholib.dino import export  # torch, which takes seconds to import
+    from ortholib.dino import export, shards  # torch, which takes seconds to import
 
     for key in (fit["key"] for fit in facts.get("fits", [])):
         made, target = (fits.stored(root, facts["edition"], key) for root in (paths.runs(), _promoted()))
@@ -129,12 +129,12 @@ def _stage_fits(facts: dict) -> None:
                 shutil.copyfile(made / name, target / name)
         (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
         if (made / export.NAME).is_file():
-            export.split(made / export.NAME, _weights(key))
+            shards.split(made / export.NAME, _weights(key))
     held = sum(file.stat().st_size for file in _weights("").rglob("*.safetensors"))
     if held > WEIGHTS_LIMIT:
         raise OrthoError(
-            f"{_weights('')} would hold {held / 2**20:.0f} MiB of weights; at most {WEIGHTS_LIMIT / 2**20:.0f} are kept."
-            " Delete those of an older pretraining."
+            f"{_weights('')} would hold {held / 2**20:.0f} MiB of weights; at most {WEIGHTS_LIMIT / 2**20:.0f} are "
+            "kept. Delete those of an older pretraining."
         )
 
 

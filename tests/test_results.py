@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 
 from ortholib import compare, evaluation, fits, results, runs, verdicts
-from ortholib.dino import export
+from ortholib.dino import export, shards
 from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
@@ -357,7 +357,7 @@ def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypa
     (made / "backbone.md").write_text("# a card")
     (made / "run.json").write_text(json.dumps({"key": "aa"}))
     (run / "run.json").write_text(json.dumps(record | {"fits": [{"key": "aa"}]}))
-    monkeypatch.setattr(export, "SHARD", 10_000)
+    monkeypatch.setattr(shards, "SHARD", 10_000)
     results.record(run)
     parts = sorted((home / "results/weights/aa").glob("*.safetensors"))
     assert len(parts) == 4 and (home / "results/real/fits/aa/backbone.md").read_text() == "# a card"

@@ -7,15 +7,11 @@ import json
 from pathlib import Path
 
 import torch
-from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ortholib.dino.settings import Pretrain
-from ortholib.errors import OrthoError
 
 NAME = "backbone.safetensors"
-SHARD = 15 * 2**20  # bytes of one file in the repository
 
 
 def write(state: dict[str, torch.Tensor], settings: Pretrain, folder: Path) -> Path:
@@ -27,35 +23,10 @@ def write(state: dict[str, torch.Tensor], settings: Pretrain, folder: Path) -> P
         name: (value.to(torch.bfloat16) if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in state.items()
     }
-    facts = {"backbone": settings.backbone, "in_chans": "1", "method": "DINO", "epochs": str(settings.epochs)}
-    save_file(weights, folder / NAME, facts)
+    facts = {"backbone": settings.backbone, "in_chans": 1, "method": "DINO", "epochs": settings.epochs}
+    # in one entry: safetensors writes several in random order, and equal weights are to be equal files
+    save_file(weights, folder / NAME, {"ortholib": json.dumps(facts)})
     return folder / NAME
-
-
-def split(file: Path, folder: Path) -> list[Path]:
-    """The weights of `file` as `model-….safetensors` of at most 15 MiB each in `folder`, with their index."""
-    with safe_open(file, "pt") as stored:
-        facts = stored.metadata()
-    save_torch_state_dict(load_state_dict_from_file(file), folder, max_shard_size=SHARD)
-    (folder / "metadata.json").write_text(json.dumps(facts, indent=1))
-    return sorted(folder.glob("*.safetensors"))
-
-
-def joined(folder: Path, file: Path) -> Path:
-    """The file that `split` took apart, the same to the byte, made again unless it is there.
-
-    Raises OrthoError where the folder holds no weights.
-    """
-    if not file.is_file():
-        shards = sorted(folder.glob("*.safetensors"))
-        if not shards:
-            raise OrthoError(f"{folder} holds no weights; expected *.safetensors. Run the pretraining again.")
-        state = {name: value for shard in shards for name, value in load_state_dict_from_file(shard).items()}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        save_file(state, partial, json.loads((folder / "metadata.json").read_text()))
-        partial.replace(file)
-    return file
 
 
 def card(settings: Pretrain, record: dict) -> str:

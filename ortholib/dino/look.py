@@ -9,7 +9,7 @@ from sklearn.manifold import TSNE
 from ortholib import device as devices
 from ortholib.classify.augment import MEAN, STD
 from ortholib.dino import initial, pretrain
-from ortholib.dino.augment import Crops, crops
+from ortholib.dino.augment import crops
 from ortholib.dino.images import Batches, Images
 from ortholib.dino.settings import Pretrain
 
@@ -20,8 +20,7 @@ def crop_gallery(images: Images, settings: Pretrain, chosen: np.ndarray) -> tupl
     """(n, S, S) uint8 pictures and their titles: of each chosen image the square, both global crops and some local
     ones, as the first step would show them."""
     batch, valid = Batches(images, torch.device("cpu"))(chosen)
-    recipe = Crops(**{name: getattr(settings, name) for name in pretrain.CROPS})
-    big, small = crops(batch, valid, recipe, settings.seed, 0)
+    big, small = crops(batch, valid, pretrain.recipe(settings), settings.seed, 0)
     shown = [batch.float()[:, None], *big.chunk(2), *small.chunk(settings.locals or 1)[:LOCALS]]
     titles = [f"square, {batch.shape[-1]} px"]
     titles += [f"global crop {i + 1}, {settings.global_size} px" for i in range(2)]

@@ -51,6 +51,11 @@ def build(settings: Pretrain) -> torch.nn.Module:
     return backbone
 
 
+def recipe(settings: Pretrain) -> Crops:
+    """How its crops are drawn."""
+    return Crops(**{name: getattr(settings, name) for name in CROPS})
+
+
 def train(images: Images, settings: Pretrain, folder: Path) -> dict:
     """Pretrain; write `backbone.safetensors` (the teacher's, in timm's names), its card `backbone.md`,
     `history.parquet` (a row an epoch) and, while it runs, checkpoints. Returns the record.
@@ -82,7 +87,7 @@ def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
     parallel.join(model, dtype)
     optimizer = optimizer_of(model, settings.optimizer)
     plan = _schedules(settings, steps, momentum)
-    recipe = Crops(**{name: getattr(settings, name) for name in CROPS})
+    crop = recipe(settings)
     batches = Batches(images, device)
     state = _resume(folder, images, settings, model, optimizer)
     cost = flops.per_image(settings, prototypes)
@@ -90,7 +95,7 @@ def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
     peak = peak and peak * 1e12 * parallel.part()[1]
 
     def move(batch: tuple[torch.Tensor, torch.Tensor], now: int) -> dict[str, torch.Tensor]:
-        big, small = crops(*batch, recipe, settings.seed, now, parallel.part(), render)
+        big, small = crops(*batch, crop, settings.seed, now, parallel.part(), render)
         return step(
             model,
             optimizer,

@@ -129,6 +129,17 @@ def test_bad_input_is_named(tmp_path, change, error, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_is_not_gone_on_with_by_other_settings_or_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "delete", lambda *_: None)
+    pretrain.train(small.shapes(), replace(small.SETTINGS, epochs=1), tmp_path)
+    kept = sorted(tmp_path.iterdir())
+    with pytest.raises(OrthoError, match=r"another run: epochs 1, now 3; learning_rate 0\.5, now 0\.1\. .* or delete"):
+        pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=0.1), tmp_path)
+    with pytest.raises(OrthoError, match=r"another run: data \{'shapes': 64\}, now \{'shapes': 80\}"):
+        pretrain.train(small.shapes(80), replace(small.SETTINGS, epochs=1), tmp_path)
+    assert sorted(tmp_path.iterdir()) == kept
+
+
 def test_a_loss_that_is_no_number_stops_it_and_the_last_good_state_stays(tmp_path):
     with pytest.raises(OrthoError, match=r"the loss is (nan|inf) at step \d+; lower learning_rate 1e\+30"):
         pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=1e30, warmup=0.0), tmp_path)
