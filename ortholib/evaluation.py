@@ -118,6 +118,9 @@ def read_arm(
 
 def _runs(predictions: pd.DataFrame) -> tuple[dict, list[str]]:
     """Checked predictions by seed, units in the same order in each, and the score columns in class order."""
+    # a table of several tasks has columns for the most classes, empty where a task has fewer
+    beyond = [column for column in predictions.columns if re.fullmatch(r"score_(?!0$|1$)\d+", str(column))]
+    predictions = predictions.drop(columns=[column for column in beyond if predictions[column].isna().all()])
     found = sum(bool(re.fullmatch(r"score_\d+", str(column))) for column in predictions.columns)
     score_columns = [f"score_{c}" for c in range(max(found, 2))]
     needed = ["unit_id", "group", "y_true", *score_columns]

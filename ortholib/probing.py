@@ -54,7 +54,9 @@ def evaluate(scored: pd.DataFrame, draws: int) -> tuple[pd.DataFrame, pd.DataFra
             values.append(evaluation.evaluate(of_arm, names=metrics, draws=draws).assign(arm=arm, **about))
         pairs = [(f"DINO, {head}", f"random weights, {head}") for head in probe.HEADS]
         differences.append(compare.compare(rows, metrics, pairs=pairs, draws=draws).assign(**about))
-    return pd.concat(values, ignore_index=True), pd.concat(differences, ignore_index=True)
+    table = pd.concat(values, ignore_index=True)
+    order = table["metric"].map(list(NAMES).index).sort_values(kind="stable").index  # arms side by side
+    return table.loc[order].reset_index(drop=True), pd.concat(differences, ignore_index=True)
 
 
 def told(differences: pd.DataFrame) -> str:

@@ -21,7 +21,8 @@ def crop_gallery(images: Images, settings: Pretrain, chosen: np.ndarray) -> tupl
     ones, as the first step would show them."""
     batch, valid = Batches(images, torch.device("cpu"))(chosen)
     big, small = crops(batch, valid, pretrain.recipe(settings), settings.seed, 0)
-    shown = [batch.float()[:, None], *big.chunk(2), *small.chunk(settings.locals or 1)[:LOCALS]]
+    local = small.chunk(settings.locals)[:LOCALS] if settings.locals else ()
+    shown = [batch.float()[:, None], *big.chunk(2), *local]
     titles = [f"square, {batch.shape[-1]} px"]
     titles += [f"global crop {i + 1}, {settings.global_size} px" for i in range(2)]
     titles += [f"local crop {i + 1}, {settings.local_size} px" for i in range(len(shown) - 3)]
