@@ -1,8 +1,10 @@
 """A pretraining looked at: the crops that the network is shown, its nearest neighbours, a map of its embedding."""
 
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.manifold import TSNE
 
@@ -30,6 +32,21 @@ def crop_gallery(images: Images, settings: Pretrain, chosen: np.ndarray) -> tupl
     side = batch.shape[-1]
     pictures = [torch.nn.functional.interpolate(view, side).round().clamp(0, 255).byte()[:, 0] for view in levels]
     return torch.stack(pictures, 1).flatten(0, 1).numpy(), titles * len(chosen)
+
+
+def told(history: pd.DataFrame, prototypes: int) -> str:
+    """What the curves say, from their first and last epoch, and what the collapse watch said."""
+    first, last = history.iloc[0], history.iloc[-1]
+    share = last["entropy"] / math.log(prototypes)
+    ranks = f"from {first['rankme']:.0f} to {last['rankme']:.0f}"
+    rank = f"fell {ranks}: the embedding lost directions" if last["rankme"] < first["rankme"] else f"rose {ranks}"
+    alarms = sorted(set(history["alarm"]) - {""})
+    return (
+        f"From the first epoch to the last, the student's distance from the teacher (KL) went from {first['kl']:.2f} "
+        f"to {last['kl']:.2f} nats; the teacher's entropy ends at {share:.0%} of ln K. The effective rank {rank}; the "
+        f"spread went from {first['spread']:.2f} to {last['spread']:.2f}. Collapse watch: "
+        f"{'; '.join(alarms) or 'no alarm'}."
+    )
 
 
 def embedding(weights: Path, images: Images, settings: Pretrain, chosen: np.ndarray) -> torch.Tensor:
