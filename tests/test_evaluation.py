@@ -103,6 +103,16 @@ def test_evaluate_grades():
     pd.testing.assert_frame_equal(few, table.set_index("metric").loc[["mae", "auc_ovr_1"]].reset_index())
 
 
+def test_columns_of_classes_that_only_another_task_has_do_not_count():
+    y, score = scored()
+    plain = frame(y, two(score))
+    pd.testing.assert_frame_equal(
+        evaluate(plain.assign(score_2=np.nan, score_3=np.nan), draws=50), evaluate(plain, draws=50)
+    )
+    with pytest.raises(OrthoError, match="score_2 is missing"):
+        evaluate(plain.assign(score_2=[0.0] + [np.nan] * (N - 1)), draws=50)
+
+
 def test_seeds_are_averaged_under_shared_draws():
     y, _ = scored()
     probas = [two(scored(50, seed=s)[1]) for s in (0, 5, 9)]
