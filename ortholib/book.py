@@ -18,8 +18,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from ortholib import paths
+from ortholib import beside, ledger, methodspage, paths, results
 from ortholib.errors import OrthoError
+from ortholib.provenance import code_hash, modules_used
 
 BANNER = "Phantom: these numbers come from generated images and prove the machinery, never a medical claim."
 EARLIER = "recorded with an earlier version"
@@ -272,18 +273,27 @@ def stage() -> list[Path]:
             texts[f"phantom/{name}.md"] = _stub(name, _title(phantom.notebook))
     texts["status.md"] = status(list(shown.values()))
     texts["main-figure.md"] = main_figure(shown[MAIN_FIGURE], runs[MAIN_FIGURE][0], folder)
+    texts["claims.md"] = claims()
     for name, text in texts.items():
         (folder / name).write_text(text)
-    return [folder / name for name in texts]
+    return [folder / name for name in texts] + methodspage.stage(folder)
+
+
+def claims() -> str:
+    """Every published number and claim with its verdict by the promoted runs, as Markdown."""
+    return beside.page(results.claims(local=False), ledger.papers())
 
 
 def source_key() -> str:
-    """Hash of what the pages are made of apart from local runs: prose, configuration, promoted results, this module."""
+    """Hash of what the pages are made of apart from local runs: prose, configuration, promoted results, the published
+    values, and the code of the pages."""
     root = paths.project()
     made = (root / "book" / "_build", root / "book" / "_chapters")
     files = [f for folder in ("book", "results") for f in sorted((root / folder).rglob("*")) if f.is_file()]
     files = [f for f in files if not any(f.is_relative_to(folder) for folder in made) and "__pycache__" not in f.parts]
-    digest = hashlib.sha256()
+    files.append(root / "params" / "published.yaml")
+    code = code_hash(modules_used("from ortholib import beside, methodspage"))
+    digest = hashlib.sha256(code.encode())
     for file in [*files, Path(__file__)]:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]

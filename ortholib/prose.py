@@ -1,8 +1,11 @@
 """Sentences that depend on a result. Each is a function of the values, so that none can be typed before them."""
 
 import math
+import re
 
+import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -76,6 +79,69 @@ def calibration(ece: pd.Series, confidence: float, accuracy: float) -> str:
     else:
         direction = f"On average it is {'surer' if gap > 0 else 'less sure'} than it is right"
     return f"{direction}: mean confidence {confidence:.2f}, accuracy {accuracy:.2f}; ECE {interval(ece)}."
+
+
+def recalibration(change: pd.DataFrame) -> str:
+    """What temperature scaling did on test, from the rows of `calibration.before_after`."""
+    rows = change.set_index(["metric", "scaling"])
+    temperature = rows["temperature"].iloc[0]
+    if math.isnan(rows.loc[("ece", "after - before"), "value"]):
+        return "What temperature scaling does is not computable: there are no test images."
+    if abs(temperature - 1) < 0.05:
+        found = "the probabilities were about right there"
+    else:
+        found = f"the probabilities were too {'sure' if temperature > 1 else 'cautious'} there"
+    several = f", mean of {rows['seeds'].iloc[0]} trainings" if rows["seeds"].iloc[0] > 1 else ""
+    told = [f"Temperature fitted on validation: T = {temperature:.2f}{several}; {found}."]
+    for name, written in (("ece", "ECE"), ("nll", "Negative log likelihood")):
+        before, after, step = (rows.loc[(name, scaling)] for scaling in ("before", "after", "after - before"))
+        if math.isnan(step["low"]):
+            shown = "no interval of the change"
+        elif step["low"] <= 0 <= step["high"]:
+            shown = "no change shown"
+        else:
+            shown = "better" if step["high"] < 0 else "worse"
+        numbers = f"{before['value']:.3f} before, {after['value']:.3f} after"
+        told.append(f"{written} on test {numbers}, difference {_signed(interval(step, 4))}: {shown}.")
+    return " ".join(told)
+
+
+def _signed(text: str) -> str:
+    """Numbers with a real minus, and none before a zero."""
+    return re.sub(r"-(?=[\d.]*[1-9])", "−", text).replace("-0", "0")
+
+
+def seed_spread(table: pd.DataFrame, names: dict[str, str]) -> str:
+    """What another training and what another test set would change, as Markdown; `table` as of `spread.seed_spread`.
+
+    names: metric -> what readers call it. The spread over few seeds is itself uncertain, and by how much is said.
+    """
+    rows = [row for row in table.to_dict("records") if not math.isnan(row["one_seed_sd"])]
+    if not rows:
+        return "Neither spread is computable on these units."
+    seeds = int(rows[0]["seeds"])
+    if seeds == 1:
+        head = "Trained once: what another training would change is not known. Another test set of as many patients"
+        moved = ", ".join(f"{names[row['metric']]} by {row['one_seed_sd']:.3f}" for row in rows)
+        return f"{head} moves {moved} (one standard deviation)."
+    least, most = np.sqrt((seeds - 1) / chi2.ppf([0.975, 0.025], seeds - 1))
+    lines = [
+        f"- {names[row['metric']]}: another training moves it by {row['seed_sd']:.3f}, another test set of as many "
+        f"patients by {row['one_seed_sd']:.3f}; the mean of these trainings by {row['sampling_sd']:.3f}"
+        for row in rows
+    ]
+    care = (
+        f"One standard deviation each. That over {seeds} trainings is known to a factor of {least:.1f} to {most:.1f}."
+    )
+    return "\n".join([*lines, "", care])
+
+
+def verdicts(judged: pd.DataFrame) -> str:
+    """How many published numbers and claims got which verdict; `judged` as of `verdicts.judge`."""
+    counts = judged.drop_duplicates(["claim", "verdict"])["verdict"].value_counts()
+    claims = judged["claim"].nunique()
+    listed = ", ".join(f"{n} {'without verdict' if name == 'none' else name}" for name, n in counts.items())
+    return f"Of {count(claims, 'published number or claim', 'published numbers and claims')}: {listed}."
 
 
 def crossing(cut: int, groups: int, unit: str = "patient") -> str:

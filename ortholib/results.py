@@ -130,6 +130,7 @@ def _stage_fits(facts: dict) -> None:
         (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
         if (made / export.NAME).is_file():
             shards.split(made / export.NAME, _weights(key))
+            shutil.copyfile(made / "backbone.md", _weights(key) / "README.md")  # the card stands with its weights
     held = sum(file.stat().st_size for file in _weights("").rglob("*.safetensors"))
     if held > WEIGHTS_LIMIT:
         raise OrthoError(

@@ -64,6 +64,9 @@ def write_run(folder: Path, chapter: str, key: str = "key-of-today", picture: st
 def home(tmp_path, monkeypatch):
     """A project holding the book's own pages and a phantom run of each chapter."""
     shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("_build", "_chapters"))
+    shutil.copytree(ROOT / "results" / "bench", tmp_path / "results" / "bench")
+    (tmp_path / "params").mkdir()
+    shutil.copyfile(ROOT / "params" / "published.yaml", tmp_path / "params" / "published.yaml")
     monkeypatch.setenv("ORTHOLIB_HOME", str(tmp_path))
     monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
     runs = types.ModuleType("ortholib.runs")
@@ -171,6 +174,25 @@ def test_labels_stay_on_the_chapter_only(home):
     assert "(eq-one)" not in page(home, "phantom/30-knee-oa.ipynb")
 
 
+def test_the_claims_and_the_examples_are_staged(home):
+    written = {path.name for path in book.stage()}
+    assert {"claims.md", "method-coverage.md", "method-verdicts.md"} <= written
+    claims = page(home, "claims.md")
+    assert claims.startswith("Of 78 published numbers and claims: 78 not testable here.")
+    assert claims.count("\n## ") == 4 and "{dropdown}" in claims and "\\$ORTHOLIB\\_WEIGHTS" in claims
+    for name in re.findall(r"_chapters/(method-\w+\.(?:md|png))", (home / "book" / "methods.md").read_text()):
+        assert (home / "book" / "_chapters" / name).is_file(), name
+
+
+def test_the_book_is_made_anew_when_published_values_or_examples_change(home):
+    before = book.source_key()
+    (home / "params" / "published.yaml").write_text("[]")
+    assert book.source_key() != before
+    before = book.source_key()
+    (home / "results" / "bench" / "coverage.csv").write_text("")
+    assert book.source_key() != before
+
+
 def test_every_notebook_is_in_the_table_of_contents(monkeypatch):
     monkeypatch.setenv("ORTHOLIB_HOME", str(ROOT))
     assert sorted(book.chapters()) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -236,12 +258,13 @@ def test_the_built_book_is_whole_and_needs_no_network(home):
     assert index == home / "book" / "_build" / "html" / "index.html"
     assert problems(index.parent) == []
     assert "<math" in (index.parent / "methods.html").read_text()
+    assert (index.parent / "claims.html").is_file()
     assert book.BANNER in (index.parent / "_chapters" / "00-data.html").read_text()
     assert "MathJax" not in "".join(path.read_text() for path in index.parent.rglob("*.html"))
 
 
 def test_a_warning_stops_the_build_and_is_shown(home):
-    (home / "book" / "methods.md").write_text("# How it is done\n\n{doc}`no-such-page`\n")
+    (home / "book" / "methods.md").write_text("# How it is done\n\n(verdicts)=\n\n## V\n\n{doc}`no-such-page`\n")
     with pytest.raises(OrthoError, match="no-such-page"):
         book.build()
 
@@ -261,7 +284,11 @@ def test_a_browser_opens_every_page_of_the_real_book_without_an_error():
     assert problems(index.parent) == []
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000"]
     flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
-    for path in (index, *index.parent.glob("methods.html"), *index.parent.glob("_chapters/**/*.html")):
+    for path in (
+        index,
+        *(index.parent / f"{name}.html" for name in ("methods", "claims")),
+        *index.parent.glob("_chapters/**/*.html"),
+    ):
         done = subprocess.run([browser(), *flags, path.as_uri()], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "</html>" in done.stdout, done.stderr[-2000:]
         spoken = re.findall(r'CONSOLE[^"]*"(.*)"', done.stderr)

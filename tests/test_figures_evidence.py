@@ -368,3 +368,12 @@ def test_no_line_of_a_forest_ends_within_its_n():
     row = {"label": "resnet18, random weights, most probable grade", "value": 0.7, "low": 0.6, "high": 0.8, "n": 1656}
     words = joined(figures.interval_plot(pd.DataFrame([row | {"kind": "ours"}])))
     assert "grade\n(n = 1,656)" in words
+
+
+def test_the_learning_curve_marks_one_epoch_a_seed_though_indexes_repeat():
+    rows = {"epoch": [1, 2, 3], "train_loss": [3, 2, 1], "val_loss": [3, 2, 1]}
+    scores = {0: [0.1, 0.7, 0.6], 1: [0.1, 0.3, 0.8]}
+    table = pd.concat([pd.DataFrame(rows | {"val_metric": score, "seed": seed}) for seed, score in scores.items()])
+    figure = figures.learning_curve(table, "quadratic κ")
+    assert figure.axes[1].lines[-1].get_xydata().tolist() == [[2, 0.7], [3, 0.8]]
+    assert "best epoch 2–3: 0.700–0.800, 2 seeds" in joined(figure)

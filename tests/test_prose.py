@@ -167,3 +167,60 @@ def test_shortcut_claims_nothing_that_its_interval_does_not():
         "multiscan: 0 of 1 image positive, does not clearly tell the label."
     )
     assert prose.shortcuts(table.iloc[:0]) == "No trait to test."
+
+
+def change(temperature=1.4, step=(-0.03, -0.04, -0.02), seeds=1) -> pd.DataFrame:
+    rows = [
+        (metric, scaling, *numbers)
+        for metric in ("nll", "brier", "ece")
+        for scaling, numbers in (
+            ("before", (0.07, 0.06, 0.08)),
+            ("after", (0.04, 0.03, 0.05)),
+            ("after - before", step),
+        )
+    ]
+    frame = pd.DataFrame(rows, columns=["metric", "scaling", "value", "low", "high"])
+    return frame.assign(reason="", seeds=seeds, temperature=temperature)
+
+
+def test_recalibration():
+    told = prose.recalibration(change())
+    assert told.startswith("Temperature fitted on validation: T = 1.40; the probabilities were too sure there.")
+    ece = "ECE on test 0.070 before, 0.040 after, difference −0.0300 (95 % interval −0.0400 to −0.0200): better."
+    assert ece in told and told.endswith("better.") and "Negative log likelihood on test" in told
+    assert "T = 0.80, mean of 3 trainings; the probabilities were too cautious" in prose.recalibration(
+        change(0.8, seeds=3)
+    )
+    assert "T = 1.01; the probabilities were about right there" in prose.recalibration(change(1.01))
+    assert "worse" in prose.recalibration(change(step=(0.03, 0.02, 0.04)))
+    assert "(95 % interval −0.0100 to 0.0200): no change shown" in prose.recalibration(change(step=(0.01, -0.01, 0.02)))
+    assert "difference 0.0000 (95 % interval 0.0000 to 0.0000)" in prose.recalibration(
+        change(step=(-1e-6, -1e-5, 1e-5))
+    )
+    one_group = change(step=(0.03, NAN, NAN)).assign(reason="no interval: all units are of one group")
+    assert "no interval of the change" in prose.recalibration(one_group)
+    assert "not computable" in prose.recalibration(change(step=(NAN, NAN, NAN)))
+
+
+def spreads(seeds: int, **more) -> pd.DataFrame:
+    row = {"metric": "accuracy", "value": 0.6, "seeds": seeds, "seed_sd": 0.01, "between_seed_sd": 0.008}
+    return pd.DataFrame([row | {"sampling_sd": 0.012, "one_seed_sd": 0.013} | more])
+
+
+def test_seed_spread():
+    names = {"accuracy": "accuracy"}
+    once = prose.seed_spread(spreads(1, seed_sd=NAN), names)
+    assert once.startswith("Trained once: what another training would change is not known.") and "by 0.013" in once
+    several = prose.seed_spread(spreads(3), names)
+    assert several.startswith("- accuracy: another training moves it by 0.010, another test set of as many patients by")
+    assert "by 0.013; the mean of these trainings by 0.012" in several
+    assert "over 3 trainings is known to a factor of 0.5 to 6.3." in several
+    assert prose.seed_spread(spreads(3, one_seed_sd=NAN), names) == "Neither spread is computable on these units."
+
+
+def test_verdicts():
+    judged = pd.DataFrame({"claim": list("aabc"), "verdict": ["reproduced", "reproduced", "none", "related evidence"]})
+    assert prose.verdicts(judged) == (
+        "Of 3 published numbers and claims: 1 reproduced, 1 without verdict, 1 related evidence."
+    )
+    assert prose.verdicts(judged.head(1)) == "Of 1 published number or claim: 1 reproduced."

@@ -360,7 +360,7 @@ def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypa
     monkeypatch.setattr(shards, "SHARD", 10_000)
     results.record(run)
     parts = sorted((home / "results/weights/aa").glob("*.safetensors"))
-    assert len(parts) == 4 and (home / "results/real/fits/aa/backbone.md").read_text() == "# a card"
+    assert len(parts) == 4 and (home / "results/weights/aa/README.md").read_text() == "# a card"
     shutil.rmtree(made)
     promoted = fits.Fit("aa", home / "results/real/fits/aa", {})
     assert promoted.backbone.read_bytes() == before and promoted.backbone.is_relative_to(home / "runs")

@@ -65,7 +65,7 @@ def learning_curve(history: pd.DataFrame, metric: str) -> Figure:
     lines(axes[0], "train_loss", VERMILLION, linestyle="--")
     lines(axes[0], "val_loss", BLUE)
     lines(axes[1], "val_metric", BLUE)
-    known = history.dropna(subset=["val_metric"])
+    known = history.dropna(subset=["val_metric"]).reset_index(drop=True)  # histories put together repeat their index
     best = known.loc[known.groupby("seed")["val_metric"].idxmax()]
     axes[1].plot(best["epoch"], best["val_metric"], "o", color=GREEN, markeredgecolor="white", zorder=3)
     said = "no value on validation"
