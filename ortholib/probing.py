@@ -20,6 +20,7 @@ NAMES = {
     "auc_ovr_macro": "KL grade, mean ROC AUC of a grade against the rest",
 }
 ABOUT = ["dataset", "task", "split", "part"]
+WEIGHTS = ["backbone", "initial"]  # what the ledger asks of an arm
 
 
 def ensure(backbone: str, weights: Path, random_seeds: int, size: int, edition: str) -> list[fits.Fit]:
@@ -33,13 +34,17 @@ def ensure(backbone: str, weights: Path, random_seeds: int, size: int, edition: 
 
 
 def predictions(made: list[fits.Fit]) -> pd.DataFrame:
-    """Scores of all probes on validation and test, arms called "DINO, linear" and "random weights, kNN"."""
+    """Scores of all probes on validation and test, arms called "DINO, linear" and "random weights, kNN", with backbone
+    and initial weights."""
     frames = []
     for fit in made:
-        start = "random weights" if fit.record["settings"]["initial"] == "random" else "DINO"
-        frames.append(
-            fit.predictions.assign(arm=lambda f, start=start: start + ", " + f["arm"].str.split(", ").str[-1])
+        asked = fit.record["settings"]
+        random = asked["initial"] == "random"
+        frame = fit.predictions.assign(
+            backbone=asked["backbone"], initial="random" if random else "own DINO pretraining"
         )
+        head = frame["arm"].str.split(", ").str[-1]
+        frames.append(frame.assign(arm=("random weights, " if random else "DINO, ") + head))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -51,7 +56,8 @@ def evaluate(scored: pd.DataFrame, draws: int) -> tuple[pd.DataFrame, pd.DataFra
         rows = scored[(scored["dataset"] == name) & (scored["part"] == "test")]
         about = rows.iloc[0][ABOUT].to_dict()
         for arm, of_arm in rows.groupby("arm", sort=False):
-            values.append(evaluation.evaluate(of_arm, names=metrics, draws=draws).assign(arm=arm, **about))
+            weights = of_arm.iloc[0][WEIGHTS].to_dict()
+            values.append(evaluation.evaluate(of_arm, names=metrics, draws=draws).assign(arm=arm, **about, **weights))
         pairs = [(f"DINO, {head}", f"random weights, {head}") for head in probe.HEADS]
         differences.append(compare.compare(rows, metrics, pairs=pairs, draws=draws).assign(**about))
     table = pd.concat(values, ignore_index=True)

@@ -30,7 +30,7 @@ def made(tmp_path, dino: float, random: float) -> list[fits.Fit]:
             rows = [scored(dataset, start, head, seed, skill) for head in ("linear", "kNN")]
             pd.concat(rows).to_parquet(folder / "predictions.parquet")
             initial = "random" if start == "random" else "backbone.safetensors"
-            found.append(fits.Fit("k", folder, {"settings": {"initial": initial}}))
+            found.append(fits.Fit("k", folder, {"settings": {"initial": initial, "backbone": "resnet18"}}))
     return found
 
 
@@ -43,6 +43,7 @@ def test_what_is_said_follows_from_the_numbers(tmp_path, dino, random, words):
     values, differences = probing.evaluate(predictions, draws=400)
     assert len(values) == 2 * 4 * 2 and set(values["part"]) == {"test"}
     assert values.set_index("arm").loc["random weights, kNN", "seeds"].eq(2).all()
+    assert set(values["backbone"]) == {"resnet18"} and set(values["initial"]) == {"random", "own DINO pretraining"}
     assert len(differences) == 8 and (differences["reference"].str.startswith("random weights")).all()
     lines = probing.told(differences).splitlines()
     assert len(lines) == 8 and all(line.startswith("- ") for line in lines)
