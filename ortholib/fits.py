@@ -73,7 +73,8 @@ class Fit:
         from ortholib.dino import shards
 
         parts = paths.project() / "results" / "weights" / self.key
-        return shards.joined(parts, paths.runs() / "weights" / f"{self.key}.safetensors")
+        # under the same name: a fit that starts from it has its name and content in its key
+        return shards.joined(parts, paths.runs() / "weights" / self.key / file.name)
 
 
 def settings(spec: dict) -> Settings:

@@ -364,6 +364,7 @@ def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypa
     shutil.rmtree(made)
     promoted = fits.Fit("aa", home / "results/real/fits/aa", {})
     assert promoted.backbone.read_bytes() == before and promoted.backbone.is_relative_to(home / "runs")
+    assert promoted.backbone.name == file.name  # both are in the key of a probe of it
     monkeypatch.setattr(results, "WEIGHTS_LIMIT", 20_000)
     with pytest.raises(OrthoError, match="would hold 0 MiB of weights"):
         results.record(run)
