@@ -15,8 +15,8 @@ from ortholib.errors import OrthoError, UsageError
 
 KEPT = "pretrain.checkpoint.delete = lambda *_: None\n"
 # a small rate: the rounding of another order of sums, 1e-6 after a step, is not to grow by a hundred in twelve
-GENTLE = "small.SETTINGS = replace(small.SETTINGS, learning_rate=0.002, checkpoint_minutes=60.0{more})\n"
-VIT = ', backbone="test_vit", optimizer="adamw"'  # blocks, no batch normalisation
+GENTLE = {"learning_rate": 0.002, "checkpoint_minutes": 60.0}
+VIT = GENTLE | {"backbone": "test_vit", "optimizer": "adamw"}  # blocks, no batch normalisation
 
 END = """
 step, calls = pretrain.step, []
@@ -29,20 +29,32 @@ pretrain.step = ending
 """
 
 
-def run(folder, script: str, processes: int, code: int = 0) -> str:
-    """The checkpoints of a tiny pretraining by so many processes stay in the folder."""
+@pytest.fixture
+def alone(monkeypatch):
+    """Trains in this process, on one thread; the checkpoints stay in the folder."""
+    monkeypatch.setattr(checkpoint, "delete", lambda *_: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def train(folder, changes: dict) -> dict:
+        folder.mkdir(exist_ok=True)
+        pretrain.train(small.shapes(), replace(small.SETTINGS, **changes), folder)
+        return checkpoint.load(folder)
+
+    yield train
+    torch.set_num_threads(before)
+
+
+def two(folder, changes: dict, script: str = "", code: int = 0) -> str:
+    """What two processes say that train together; the checkpoints stay in the folder."""
     folder.mkdir(exist_ok=True)
     file = folder.with_suffix(".py")
-    file.write_text(small.script(script))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    file.write_text(small.script(f"{KEPT}small.SETTINGS = replace(small.SETTINGS, **{changes!r})\n{script}"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, file, folder], env=environment, capture_output=True, text=True, timeout=200)
     assert (done.returncode == 0) == (code == 0), done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def last(folder) -> dict:
-    return checkpoint.load(folder)
 
 
 def assert_close(one: dict, other: dict, atol: float) -> None:
@@ -55,38 +67,40 @@ def assert_close(one: dict, other: dict, atol: float) -> None:
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
 
 
-def test_two_processes_end_where_one_ends(tmp_path):
-    """Loss, mean gradient, centre, teacher and batch statistics; the second half after a resume, by one process."""
-    script = KEPT + GENTLE.format(more="")
-    run(tmp_path / "one", script, 1)
-    said = run(tmp_path / "two", script, 2)
+def drop_last(folder) -> None:
+    """As if it had been killed before the last epoch ended."""
+    for file in folder.glob("checkpoint-000000012.*"):
+        file.unlink()
+
+
+def test_two_processes_end_where_one_ends(tmp_path, alone, capsys):
+    """Loss, mean gradient, centre, teacher and batch statistics; the last epoch after a resume, by one process."""
+    one = alone(tmp_path / "one", GENTLE)
+    said = two(tmp_path / "two", GENTLE)
     assert said.count("epoch 1/3") == 1  # one process speaks
-    one, two = last(tmp_path / "one"), last(tmp_path / "two")
-    assert_close(two, one, 2e-5)
+    assert_close(checkpoint.load(tmp_path / "two"), one, 2e-5)
     begun = pretrain.DINO(pretrain.build(small.SETTINGS), 32, 64, 32).state_dict()
     moved = (one["model"]["student.backbone.conv1.0.weight"] - begun["student.backbone.conv1.0.weight"]).abs().max()
     assert moved > 1e-4  # there was something to agree on
-    checkpoint.delete(tmp_path / "two", 12)
-    assert checkpoint.steps(tmp_path / "two")[-1] == 8
-    assert "resumed after step 8" in run(tmp_path / "two", script, 1)
-    assert_close(last(tmp_path / "two"), one, 2e-5)
+    drop_last(tmp_path / "two")
+    capsys.readouterr()
+    assert_close(alone(tmp_path / "two", GENTLE), one, 2e-5)
+    assert "resumed after step 8" in capsys.readouterr().out
 
 
-def test_spread_over_two_processes_it_ends_where_one_ends(tmp_path):
+def test_spread_over_two_processes_it_ends_where_one_ends(tmp_path, alone):
     """FSDP2, which large transformers take; here a tiny one."""
-    script = KEPT + GENTLE.format(more=VIT)
-    run(tmp_path / "one", script, 1)
-    spread = script + "pretrain.parallel.SHARDED_FROM = 1\n"
-    run(tmp_path / "two", spread, 2)
-    one = last(tmp_path / "one")
-    assert_close(last(tmp_path / "two"), one, 2e-4)
-    checkpoint.delete(tmp_path / "two", 12)
-    assert "resumed after step 8" in run(tmp_path / "two", spread, 2)
-    assert_close(last(tmp_path / "two"), one, 2e-4)
+    one = alone(tmp_path / "one", VIT)
+    spread = "pretrain.parallel.SHARDED_FROM = 1\n"
+    two(tmp_path / "two", VIT, spread)
+    assert_close(checkpoint.load(tmp_path / "two"), one, 2e-4)
+    drop_last(tmp_path / "two")
+    assert "resumed after step 8" in two(tmp_path / "two", VIT, spread)
+    assert_close(checkpoint.load(tmp_path / "two"), one, 2e-4)
 
 
 def test_told_to_end_all_end_and_go_on(tmp_path):
-    said = run(tmp_path / "two", KEPT + GENTLE.format(more="") + END, 2, code=1)
+    said = two(tmp_path / "two", GENTLE, END, code=1)
     assert "told to end, saved at step 6" in said and checkpoint.steps(tmp_path / "two")[-1] == 6
 
 
