@@ -433,3 +433,11 @@ def test_the_repeat_that_the_readme_tells_is_that_of_the_stored_predictions():
     stored = pd.read_parquet(root / "results/real/30-knee-oa/metrics.parquet").set_index("metric")["value"]
     first = [f"{stored[name]:.3f}" for name in ("kappa_quadratic", "kappa_quadratic_expectation")]
     assert any(f"{' and '.join(one)} instead of {' and '.join(first)}" in " ".join(told.split()) for one in found)
+
+
+def test_the_readme_counts_the_images_of_the_recorded_pretraining():
+    root = Path(__file__).parents[1]
+    record = json.loads((root / "results/real/10-pretrain-dino/run.json").read_text())
+    (pretraining,) = [fit for fit in record["fits"] if fit["kind"] == "pretrain"]
+    told = " ".join((root / "README.md").read_text().split())
+    assert f"a DINO pretraining on {pretraining['images']:,} unlabelled radiographs" in told
