@@ -16,6 +16,7 @@ EDITION = config.get("edition", "phantom")
 EDITIONS = sorted({"phantom", EDITION})  # the book shows the phantom beside every other edition
 # `runs`, or $ORTHOLIB_RUNS
 RUNS = paths.runs().relative_to(paths.project()) if paths.runs().is_relative_to(paths.project()) else paths.runs()
+ALONE = 2  # fits of a phantom chapter that are jobs of their own
 PHANTOM = f"data/phantom/{phantom_key(0)}/PHANTOM.txt"
 
 
@@ -23,7 +24,7 @@ def data_key(chapter, edition):
     """What the chapter's sets hold on disk; the generated ones follow from their key."""
     if edition == "phantom":
         return phantom_key(0)
-    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0]]
+    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0](runs.parameters(chapter, edition))]
 
 
 def planned(chapter, edition):
@@ -43,9 +44,19 @@ def generated(edition):
     return PHANTOM if edition == "phantom" else []
 
 
-def fits_of(wildcards):
-    numbers = range(len(planned(wildcards.chapter, wildcards.edition)))
+def results_of(numbers, wildcards):
     return [f"{RUNS}/{wildcards.edition}/planned/{wildcards.chapter}-{n}.json" for n in numbers]
+
+
+def fits_of(wildcards):
+    """The fits of a chapter. Many small ones the chapter makes itself: starting a process takes longer than they do."""
+    fits = planned(wildcards.chapter, wildcards.edition)
+    return [] if wildcards.edition == "phantom" and len(fits) > ALONE else results_of(range(len(fits)), wildcards)
+
+
+def fits_before(wildcards):
+    """The fits that one starts from."""
+    return results_of(plans.needs(planned(wildcards.chapter, wildcards.edition), int(wildcards.number)), wildcards)
 
 
 rule all:
@@ -64,6 +75,7 @@ rule phantom:
 rule fit:
     input:
         lambda wildcards: generated(wildcards.edition),
+        fits_before,
     output:
         f"{RUNS}/{{edition}}/planned/{{chapter}}-{{number}}.json",
     params:

@@ -72,7 +72,7 @@ def ours(settings: Pretrain, task: dict, device: torch.device, dtype: torch.dtyp
         memory.keep()
     model = DINO(pretrain.build(settings), settings.prototypes, settings.hidden, settings.bottleneck)
     model = model.to(device, memory_format=torch.channels_last)
-    render = views if compiling.lacking() else compiling.compile_parts(model)
+    render = views if devices.cannot_compile() else compiling.compile_parts(model)
     optimizer = optimizer_of(model, settings.optimizer)
     recipe = pretrain.recipe(settings)
     store = pixels.load(task["store"])
@@ -301,7 +301,7 @@ def measure(settings: Pretrain, task: dict, folder: Path) -> dict:
                 name.replace("rival", "ratio"): round(with_data / theirs, 2),
                 name.replace("rival", "ratio_step_only"): round(step_only / theirs_only, 2),
             }
-    lacking = compiling.lacking()
+    lacking = devices.cannot_compile()
     return row | {
         "device": machine["gpu"] or machine["cpu"],
         "cores": os.cpu_count(),

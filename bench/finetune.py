@@ -29,7 +29,7 @@ def data() -> Labelled:
     pixels = rng.integers(0, 256, (N, SETTINGS.size, SETTINGS.size), np.uint8)
     ids, part, y = np.arange(N).astype(str), np.full(N, "train"), rng.integers(0, CLASSES, N)
     names = [f"KL {k}" for k in range(CLASSES)]
-    return Labelled(pixels, np.arange(N), y, part, np.arange(N) % 2 == 0, ids, ids, names, "ordinal", {})
+    return Labelled(pixels, np.arange(N), y, part, np.ones(N), np.arange(N) % 2 == 0, ids, ids, names, "ordinal", {})
 
 
 def run() -> dict:

@@ -12,29 +12,47 @@ import os
 import resource
 import shutil
 import time
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
+from types import UnionType
 
 import pandas as pd
 
-from ortholib import locks, paths, provenance, tasks
+from ortholib import encoders, locks, paths, provenance, tasks
 from ortholib.classify.probesettings import Probe
 from ortholib.classify.settings import Finetune
+from ortholib.classify.transfersettings import Transfer
 from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
-Settings = Finetune | Pretrain | Probe
+Settings = Finetune | Pretrain | Probe | Transfer
 
 
-def _labelled(asked: Finetune | Probe, edition: str):
-    return tasks.prepare(asked.dataset, asked.task, asked.split, asked.size, edition, asked.fraction)
+_SHARED: ContextVar[dict | None] = ContextVar("shared", default=None)  # what the fits of one call have in common
+
+
+def _once(function: Callable, *arguments):
+    """The function's value, worked out once for all fits of `ensure_all`."""
+    known = _SHARED.get()
+    if known is None:
+        return function(*arguments)
+    if (function, arguments) not in known:
+        known[function, arguments] = function(*arguments)
+    return known[function, arguments]
+
+
+def _labelled(asked: Finetune | Probe | Transfer, edition: str):
+    fraction = asked.fraction if isinstance(asked, Finetune) else 1.0
+    return _once(tasks.prepare, asked.dataset, asked.task, asked.split, asked.size, edition, fraction)
 
 
 def _unlabelled(asked: Pretrain, edition: str):
-    from ortholib.dino import images
+    from ortholib.dino import sets
 
-    return images.prepare(asked, edition)
+    return _once(sets.prepare, asked, edition)
 
 
 # kind -> its settings, what its data are, and the module whose `train(data, settings, folder)` makes it (imported when
@@ -43,6 +61,7 @@ KINDS = {
     "finetune": (Finetune, _labelled, "ortholib.classify.finetune"),
     "pretrain": (Pretrain, _unlabelled, "ortholib.dino.pretrain"),
     "probe": (Probe, _labelled, "ortholib.classify.probe"),
+    "transfer": (Transfer, _labelled, "ortholib.classify.transfer"),
 }
 
 
@@ -63,6 +82,11 @@ class Fit:
     def predictions(self) -> pd.DataFrame:
         """Scores of validation and test images."""
         return pd.read_parquet(self.folder / "predictions.parquet")
+
+    @property
+    def courses(self) -> pd.DataFrame:
+        """Scores of the validation images after each epoch of a training with two classes."""
+        return pd.read_parquet(self.folder / "courses.parquet")
 
     @property
     def backbone(self) -> Path:
@@ -92,12 +116,14 @@ def settings(spec: dict) -> Settings:
         if name not in known:
             raise UsageError(f"'{name}' is no setting of a {kind} fit; known: {', '.join(known)}.")
         wanted = known[name].type
+        if name == "initial" and isinstance(value, dict):
+            spec[name] = value = settings(value)
         if wanted is tuple and type(value) is list:
             spec[name] = value = tuple(value)
         if wanted is float and type(value) is int:
             spec[name] = float(value)
-        elif type(value) is not wanted:
-            raise UsageError(f"{kind} setting {name} = {value!r} is no {wanted.__name__}.")
+        elif not (isinstance(value, wanted) if isinstance(wanted, UnionType) else type(value) is wanted):
+            raise UsageError(f"{kind} setting {name} = {value!r} is no {getattr(wanted, '__name__', wanted)}.")
     missing = [name for name, field in known.items() if name not in spec and field.default is MISSING]
     if missing:
         raise UsageError(f"a {kind} fit needs {', '.join(missing)}.")
@@ -112,6 +138,15 @@ def modules(asked: Settings) -> set[Path]:
 def _kind(asked: Settings) -> tuple:
     """(name, function that prepares the data, module of the trainer)."""
     return next((name, *rest) for name, (shape, *rest) in KINDS.items() if shape is type(asked))
+
+
+def ensure_all(asked: Iterable[Settings], edition: str) -> list[Fit]:
+    """`ensure` of one after another; what they have in common is read once."""
+    before = _SHARED.set({})
+    try:
+        return [ensure(one, edition) for one in asked]
+    finally:
+        _SHARED.reset(before)
 
 
 def ensure(asked: Settings, edition: str) -> Fit:
@@ -133,7 +168,7 @@ def ensure(asked: Settings, edition: str) -> Fit:
         _, prepare, module = _kind(asked)
         data, partial = prepare(asked, edition), parallel.told(None)
         if partial is not None:
-            import_module(module).train(data, asked, partial)
+            import_module(module).train(data, _started(asked, edition)[0], partial)
         return Fit(*parallel.told(None))
 
 
@@ -141,11 +176,8 @@ def _ensure(asked: Settings, edition: str, tell=lambda value: value) -> Fit:
     """`ensure` in one process; tell: passes on whether and where it trains, and the finished fit."""
     kind, prepare, module = _kind(asked)
     data = prepare(asked, edition)
-    weights = Path(asked.initial)
-    initial = {"source": asked.initial, "sha256": None}
-    if weights.is_file():  # the content counts, not the folder it lies in
-        initial = {"source": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
-    code = provenance.code_hash(provenance.modules_used(f"import {module}"))
+    asked, initial = _started(asked, edition)
+    code = _once(_code, module)
     settled = asdict(asked) | {"initial": initial["source"]}
     identity = {"kind": kind, "settings": settled, "data": data.identity, "initial": initial, "code": code}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -164,6 +196,29 @@ def _ensure(asked: Settings, edition: str, tell=lambda value: value) -> Fit:
     return fit
 
 
+def _code(module: str) -> str:
+    """Hash of the code of a trainer."""
+    return provenance.code_hash(provenance.modules_used(f"import {module}"))
+
+
+def _started(asked: Settings, edition: str) -> tuple[Settings, dict]:
+    """The settings with `random` or a file as `initial`, made now where it is a fit, and what a key says of it."""
+    start = asked.initial
+    if isinstance(start, Finetune):  # by its key: a promoted one is there without its weights
+        made = ensure(start, edition)
+        return replace(asked, initial=str(made.folder / "weights.safetensors")), {"source": "finetune", "fit": made.key}
+    if isinstance(start, Pretrain):
+        start = str(ensure(start, edition).backbone)
+    elif start in encoders.ENCODERS:
+        start = str(encoders.find(start, edition))
+    weights = Path(start)
+    if weights.is_file():  # the content counts, not the folder it lies in
+        told = {"source": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    else:
+        told = {"source": start, "sha256": None}
+    return replace(asked, initial=start), told
+
+
 def _partial(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
@@ -177,7 +232,7 @@ def _make(train, data, asked, folder: Path, record: dict) -> None:
     partial, failed = _partial(folder), folder.with_name(folder.name + ".failed")
     partial.mkdir(parents=True, exist_ok=True)
     resumed = any(partial.iterdir())
-    started = time.time()
+    started, made_by = time.time(), provenance.record()  # the code that runs, whatever is committed meanwhile
     try:
         made = train(data, asked, partial)
     except Exception as error:
@@ -187,7 +242,7 @@ def _make(train, data, asked, folder: Path, record: dict) -> None:
         if isinstance(error, OrthoError):
             raise
         raise OrthoError(f"{failed}: the fit failed with {type(error).__name__}: {error}") from error
-    record |= provenance.record() | made
+    record |= made_by | made
     record |= {
         "status": "done",
         "resumed": resumed,  # then the times are those of the last session only

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ortholib import compare, evaluation, fits
+from ortholib import compare, evaluation, fits, prose
 from ortholib.classify import probe
 from ortholib.classify.probesettings import Probe
 
@@ -67,20 +67,5 @@ def evaluate(scored: pd.DataFrame, draws: int) -> tuple[pd.DataFrame, pd.DataFra
 
 def told(differences: pd.DataFrame) -> str:
     """What the differences say, as Markdown bullets: which are shown, in which direction, and what could be shown."""
-    lines = []
-    for row in differences.itertuples():
-        span = f"{row.difference:+.3f} (95 % interval {row.low:+.3f} to {row.high:+.3f}, Holm p {row.p_holm:.3g})"
-        if row.reason:
-            said = f"not to be read ({row.reason})"
-        elif row.low_holm > 0:
-            said = "pretraining is **better** than random weights"
-        elif row.high_holm < 0:
-            said = "pretraining is **worse** than random weights"
-        else:
-            said = f"**no difference shown**; this test could have shown {row.detectable:.3f} or more"
-        head = row.arm.split(", ")[-1]
-        lines.append(
-            f"- {NAMES[row.metric]}, {head}: {row.value_arm:.3f} against {row.value_reference:.3f}, difference {span}: "
-            f"{said}. n = {row.n:,} in {row.n_groups:,} groups."
-        )
-    return "\n".join(lines)
+    rows = differences.to_dict("records")
+    return "\n".join(f"- {NAMES[row['metric']]}, {row['arm']}: {prose.difference(row)}" for row in rows)

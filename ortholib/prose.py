@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -142,6 +143,22 @@ def verdicts(judged: pd.DataFrame) -> str:
     claims = judged["claim"].nunique()
     listed = ", ".join(f"{n} {'without verdict' if name == 'none' else name}" for name, n in counts.items())
     return f"Of {count(claims, 'published number or claim', 'published numbers and claims')}: {listed}."
+
+
+def difference(row: Mapping) -> str:
+    """What the difference of two arms says, with what this test could have shown; `row` as of `compare.compare`."""
+    interval = f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}"
+    span = f"{row['difference']:+.3f} ({interval}, Holm p {row['p_holm']:.3g})"
+    if row["reason"]:
+        said = f"not to be read ({row['reason']})"
+    elif row["low_holm"] > 0:
+        said = "**higher**"
+    elif row["high_holm"] < 0:
+        said = "**lower**"
+    else:
+        said = f"**no difference shown**; this test could have shown {row['detectable']:.3f} or more"
+    values = f"{row['value_arm']:.3f} against {row['value_reference']:.3f} of {row['reference']}"
+    return _signed(f"{values}, difference {span}: {said}. n = {row['n']:,} in {count(row['n_groups'], 'group')}.")
 
 
 def crossing(cut: int, groups: int, unit: str = "patient") -> str:

@@ -15,6 +15,7 @@ from ortholib.datasets.base import ImageSet
 from ortholib.errors import OrthoError, UsageError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+DEVELOPMENT = {"train": 0.875, "val": 0.125}  # of an official training part, where no validation part is released
 FRACTIONS = {0.125: 0.125, 0.25: 0.125, 0.5: 0.25, 1.0: 0.5}  # label fraction -> share of groups that it adds
 LARGE = 1000  # longest side in pixels from which a radiograph counts as full-size
 
@@ -63,9 +64,11 @@ def load(file: Path) -> Split:
 def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     """Split the readable, labelled images of a set.
 
-    name: `official` (the parts the release ships), `clean` (70/10/20 by group, stratified by label, body
-    part and size class; groups of copies that carry opposite labels are left out, the knees of one patient
-    may differ) or `random` (the same shares and strata by image, as most papers do, ignoring groups).
+    name: `official` (the parts the release ships; where it ships no validation part, one is dealt from its training
+    part by group, 7 to 1), `clean` (70/10/20 by group, stratified by label, body part and size class; groups of copies
+    that carry opposite labels are left out, the knees of one patient may differ), `random` (the same shares and strata
+    by image, as most papers do, ignoring groups) or `random without copies` (the same, less the training images that
+    have a copy in another part: what is then worse was owed to the copies).
     Raises UsageError for another name, OrthoError where a set has no official parts or a part stays empty.
     """
     images = image_set.usable.assign(y=lambda f: f["image_id"].map(image_set.label(label)))
@@ -73,14 +76,21 @@ def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     excluded = 0
     if name == "official":
         images = images[images["official_part"] != ""].assign(part=lambda f: f["official_part"])
+        train = images["part"] == "train"
+        if not (images["part"] == "val").any() and train.any():
+            images.loc[train, "part"] = _dealt(images[train], images.loc[train, "group"], DEVELOPMENT, seed)
     elif name == "clean":
         conflicting = (images.groupby("group")["y"].transform("nunique") > 1) & (image_set.grouped_by != "patient")
         excluded, images = int(conflicting.sum()), images[~conflicting]
         images = images.assign(part=_dealt(images, images["group"], SHARES, seed))
-    elif name == "random":
+    elif name in ("random", "random without copies"):
         images = images.assign(part=_dealt(images, images["image_id"], SHARES, seed))
+        if name != "random":
+            elsewhere = images.loc[images["part"] != "train", "group"]
+            copies = (images["part"] == "train") & images["group"].isin(elsewhere)
+            excluded, images = int(copies.sum()), images[~copies]
     else:
-        raise UsageError(f"'{name}' is no split; known: official, clean, random.")
+        raise UsageError(f"'{name}' is no split; known: official, clean, random, random without copies.")
     missing = [part for part in SHARES if not (images["part"] == part).any()]
     if missing:
         raise OrthoError(

@@ -24,6 +24,7 @@ class Task:
 TASKS = {
     "kl": Task("kl", ["KL 0", "KL 1", "KL 2", "KL 3", "KL 4"], "ordinal", sides=True),
     "oa": Task("oa", ["KL 0-1", "KL 2-4"], "binary", sides=True),
+    "abnormal": Task("abnormal", ["normal", "abnormal"], "binary"),
     "fracture": Task("fractured", ["no fracture", "fracture"], "binary"),
 }
 
@@ -52,6 +53,7 @@ def prepare(dataset: str, task: str, split_name: str, size: int, edition: str, f
         row=store.rows(images["image_id"].to_numpy(str)),
         y=y,
         part=images["part"].to_numpy(str),
+        fraction=images["fraction"].to_numpy(float),
         mirror=(images["plane"] == "L").to_numpy() & asked.sides,
         unit_id=images["image_id"].to_numpy(str),
         group=images["group"].to_numpy(str),

@@ -54,7 +54,8 @@ def labelled(identity: str = "v1") -> Labelled:
     ids = np.array([f"i{i:03d}" for i in range(48)])
     part = np.array(["train"] * 32 + ["val"] * 8 + ["test"] * 8)
     no = np.zeros(48, bool)
-    return Labelled(pixels, np.arange(48), y, part, no, ids, ids, ["no", "yes"], "binary", {"version": identity})
+    version = {"version": identity}
+    return Labelled(pixels, np.arange(48), y, part, np.ones(48), no, ids, ids, ["no", "yes"], "binary", version)
 
 
 def predictions(seed: int = 0) -> pd.DataFrame:

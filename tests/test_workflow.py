@@ -42,12 +42,12 @@ def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
     outputs = [f"data/phantom/{key(0)}/PHANTOM.txt", "book/_build/html/index.html"]
     for name, asked in planned.items():
         outputs += [f"runs/phantom/{name}/{file}" for file in ("run.json", "notebook.ipynb")]
-        outputs += [f"runs/phantom/planned/{name}-{n}.json" for n in range(len(asked))]
+        outputs += [f"runs/phantom/planned/{name}-{n}.json" for n in range(len(asked)) if len(asked) <= 2]
     for output in outputs:
         (tmp_path / output).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / output).write_text("{}")
     graph = snakemake(tmp_path, "--touch", "--forceall")  # as if every job had been run
-    n_fits = sum(map(len, planned.values()))
+    n_fits = sum(len(asked) for asked in planned.values() if len(asked) <= 2)  # more the chapter makes itself
     assert jobs(graph) == {"phantom": 1, "fit": n_fits, "chapter": len(planned), "book": 1}
 
     changed = tmp_path / "params" / "phantom" / "30-knee-oa.yaml"

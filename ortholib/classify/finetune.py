@@ -10,47 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ortholib import device as devices
-from ortholib import ids, metrics, progress
+from ortholib import metrics, networks, progress
 from ortholib.classify.augment import Augmentation, augment, normalise
-from ortholib.classify.labelled import Labelled
+from ortholib.classify.labelled import Labelled, predictions
 from ortholib.classify.settings import Finetune
 from ortholib.errors import OrthoError, UsageError
-
-
-def build(settings: Finetune, classes: int) -> torch.nn.Module:
-    """The backbone with one input channel and `classes` outputs, at its initial weights.
-
-    Raises UsageError for a name timm does not know, OrthoError for weights that are absent or do not fit:
-    never a silent random start.
-    """
-    if not timm.is_model(settings.backbone):
-        close = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5]) or "see timm.list_models()"
-        raise UsageError(f"backbone '{settings.backbone}' is unknown to timm; close to it: {close}.")
-    torch.manual_seed(settings.seed)
-    # pretrained=False: timm never looks for a network
-    model = timm.create_model(settings.backbone, pretrained=False, in_chans=1, num_classes=classes)
-    if settings.initial != "random":
-        path = Path(settings.initial)
-        if not path.is_file():
-            raise OrthoError(f"{path}: initial weights not found; expected a safetensors file in timm's names.")
-        state = load_file(path)
-        head = {f"{model.default_cfg['classifier']}.{leaf}" for leaf in ("weight", "bias")}
-        left = model.load_state_dict({k: v for k, v in state.items() if k not in head}, strict=False)
-        missing = set(left.missing_keys) - head
-        if missing or left.unexpected_keys:
-            raise OrthoError(
-                f"{path} does not fit {settings.backbone}: {len(missing)} weights missing "
-                f"(such as {', '.join(sorted(missing)[:2]) or 'none'}), {len(left.unexpected_keys)} unknown "
-                f"(such as {', '.join(left.unexpected_keys[:2]) or 'none'})."
-            )
-    return model
 
 
 class Batches:
@@ -82,7 +52,8 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
     """Train, keep the best epoch's averaged weights, and write what a chapter needs into `folder`.
 
     Writes `weights.safetensors`, `history.parquet` (one row an epoch), `predictions.parquet` (validation and
-    test, ids hashed) and, while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
+    test, ids hashed), for two classes `courses.parquet` (a row a validation image, its score after each epoch) and,
+    while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
     Returns the record: steps, images/s, TFLOP/s, MFU, chosen epoch, validation metric, threshold.
     Raises OrthoError for an empty training part, a batch larger than it, or a loss that is not finite.
     """
@@ -93,7 +64,8 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
         raise OrthoError(
             f"batch {settings.batch} does not fit {len(training)} training images; expected 2 to {len(training)}."
         )
-    model = build(settings, len(data.classes)).to(device, memory_format=torch.channels_last)
+    model = networks.build(settings.backbone, settings.initial, settings.seed, len(data.classes))
+    model = model.to(device, memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -103,13 +75,16 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
     ranges = Augmentation(settings.rotation, settings.scale, settings.shift, settings.contrast, settings.flip)
     batches = Batches(data, device)
     state = _load(folder, model, average, optimizer)
+    if not devices.cannot_compile():
+        model.compile(dynamic=False)
     total = settings.epochs * steps_per_epoch
     for epoch in range(state["epoch"], settings.epochs):
         if epoch - state["best_epoch"] > settings.patience:
             break
         order = np.random.default_rng([settings.seed, epoch]).permutation(training)
         side = training_side(settings, epoch)
-        started, losses = time.perf_counter(), torch.zeros((), device=device)
+        started = time.perf_counter()
+        losses, right = torch.zeros((), device=device), torch.zeros((), device=device)  # read once an epoch
         model.train()
         steps = progress.bar(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{settings.epochs}", leave=False)
         for i in steps:
@@ -127,8 +102,9 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
             optimizer.step()
             average.update_parameters(model)
             losses += loss.detach()
-        seconds = time.perf_counter() - started
+            right += (logits.argmax(1) == target).sum()
         train_loss = float(losses) / steps_per_epoch
+        seconds = time.perf_counter() - started
         if not math.isfinite(train_loss):
             raise OrthoError(
                 f"the loss is {train_loss} in epoch {epoch + 1}; lower learning_rate {settings.learning_rate}."
@@ -139,13 +115,17 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
         row = {
             "epoch": epoch + 1,
             "train_loss": train_loss,
+            "train_accuracy": float(right) / (steps_per_epoch * settings.batch),  # of the images as augmented
             "val_loss": float(-np.log(probability[np.arange(len(validation)), data.y[validation]] + 1e-12).mean()),
+            "val_accuracy": float((probability.argmax(1) == data.y[validation]).mean()),
             "val_metric": metric,
             "side": side,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "images_per_s": steps_per_epoch * settings.batch / seconds,
+            "seconds": time.perf_counter() - started,  # validation included
         }
         state["history"].append(row)
+        state["courses"].append(torch.from_numpy(probability[:, -1]))
         state["epoch"] = epoch + 1
         if not state["best"] or metric > state["best_metric"]:
             best = {k: v.detach().cpu().contiguous().clone() for k, v in average.module.state_dict().items()}
@@ -210,7 +190,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, settings: Finetune, step: int, t
 def _load(folder: Path, model, average, optimizer) -> dict:
     path = folder / "checkpoint.pt"
     if not path.is_file():
-        return {"epoch": 0, "history": [], "best": {}, "best_metric": -math.inf, "best_epoch": 0}
+        return {"epoch": 0, "history": [], "courses": [], "best": {}, "best_metric": -math.inf, "best_epoch": 0}
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state.pop("model"))
     average.load_state_dict(state.pop("average"))
@@ -237,27 +217,14 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
     history.to_parquet(folder / "history.parquet")
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
     probability = predict(model, batches, scored, dtype)
-    frame = pd.DataFrame(
-        {
-            "unit": "image",
-            "unit_id": ids.hashed(data.unit_id[scored], settings.dataset),
-            "group": ids.hashed(data.group[scored], settings.dataset),
-            "dataset": settings.dataset,
-            "task": settings.task,
-            "split": settings.split,
-            "part": data.part[scored],
-            "arm": f"{settings.backbone}, {Path(settings.initial).stem}",
-            "seed": settings.seed,
-            "y_true": data.y[scored],
-        }
-    )
-    for k in range(probability.shape[1]):
-        frame[f"score_{k}"] = probability[:, k]
+    frame = predictions(data, settings, scored, probability, f"{settings.backbone}, {Path(settings.initial).stem}")
     frame.to_parquet(folder / "predictions.parquet")
-    validation = frame["part"] == "val"
     threshold = None
     if data.kind == "binary":
-        threshold = metrics.youden_threshold(frame.loc[validation, "y_true"], frame.loc[validation, "score_1"])
+        validation = frame[frame["part"] == "val"]
+        threshold = metrics.youden_threshold(validation["y_true"], validation["score_1"])
+        courses = {f"epoch_{i}": scores.float().numpy() for i, scores in enumerate(state["courses"], 1)}
+        validation[["unit_id", "group", "y_true"]].assign(**courses).to_parquet(folder / "courses.parquet", index=False)
     speed = float(history["images_per_s"].median())
     tflops = speed * 3 * _forward_flops(model, data.pixels.shape[1:], batches.device) / 1e12
     peak = devices.peak_tflops(batches.device)

@@ -5,11 +5,11 @@ vote of the nearest training images. What either leaves open (penalty, number of
 """
 
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -17,13 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ortholib import device as devices
-from ortholib import ids, metrics
+from ortholib import metrics, networks
 from ortholib.classify.augment import normalise
 from ortholib.classify.finetune import Batches, selection_metric
-from ortholib.classify.labelled import Labelled
+from ortholib.classify.labelled import Labelled, predictions
 from ortholib.classify.probesettings import Probe
-from ortholib.dino import initial
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import OrthoError
 
 HEADS = ("linear", "kNN")
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the logistic regression, on standardised features
@@ -32,37 +31,45 @@ TEMPERATURE = 0.07  # of the vote: weights exp(cosine / TEMPERATURE)
 
 
 def train(data: Labelled, settings: Probe, folder: Path) -> dict:
-    """Embed, fit each head, and write `predictions.parquet` (validation and test, ids hashed, an arm a head) and
-    `history.parquet` (a row a value that was tried). Returns the record: what was chosen, on which validation value.
+    """Embed, fit each head with each share of the labels, and write `predictions.parquet` (validation and test, ids
+    hashed, an arm a head and share, columns head and fraction) and `history.parquet` (a row a value that was tried).
+    Returns the record: what was chosen with most labels, on which validation value.
 
     Raises UsageError for an unknown backbone, OrthoError for weights that do not fit or less than two classes.
     """
-    training, validation = (np.flatnonzero(data.part == name) for name in ("train", "val"))
-    if len(np.unique(data.y[training])) < 2:
-        raise OrthoError(f"all {len(training)} training images are of one class; a probe needs two or more.")
+    validation, train = np.flatnonzero(data.part == "val"), data.part == "train"
+    labelled = {share: np.flatnonzero(train & (data.fraction <= share)) for share in settings.fractions}
+    for share, training in labelled.items():
+        if len(np.unique(data.y[training])) < 2:
+            few = f"all {len(training)} training images with a label (share {share:g}) are of one class"
+            raise OrthoError(f"{few}; a probe needs two or more.")
     started = time.perf_counter()
     features = embed(data, settings)
     speed = len(features) / (time.perf_counter() - started)
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
     tried, tables, thresholds = [], [], {}
-    for name in HEADS:
+    for name, (share, training) in product(HEADS, labelled.items()):
         best = None
         for value, head in candidates(name, len(training)):
             head.fit(features[training], data.y[training])
             probability = scores(head, features[validation], len(data.classes))
             metric = selection_metric(data.y[validation], probability, data.kind)
-            tried.append({"head": name, "value": value, "val_metric": metric})
+            tried.append({"head": name, "fraction": share, "value": value, "val_metric": metric})
             if best is None or metric > best[0]:
                 best = metric, head
-        frame = table(data, settings, name, scored, scores(best[1], features[scored], len(data.classes)))
-        if data.kind == "binary":
+        arm = f"{settings.backbone}, {Path(settings.initial).stem}, {name}"
+        arm += "" if share == 1 else f", {100 * share:g} % of the labels"
+        probability = scores(best[1], features[scored], len(data.classes))
+        frame = predictions(data, settings, scored, probability, arm).assign(head=name, fraction=share)
+        if data.kind == "binary" and share == 1:
             known = frame[frame["part"] == "val"]
             thresholds[name] = metrics.youden_threshold(known["y_true"], known["score_1"])
         tables.append(frame)
     tried = pd.DataFrame(tried)
     tried.to_parquet(folder / "history.parquet")
     pd.concat(tables, ignore_index=True).to_parquet(folder / "predictions.parquet")
-    chosen = tried.loc[tried.groupby("head", sort=False)["val_metric"].idxmax()].set_index("head")
+    whole = tried[tried["fraction"] == max(settings.fractions)]
+    chosen = whole.loc[whole.groupby("head", sort=False)["val_metric"].idxmax()].set_index("head")
     return {
         "steps": 0,
         "images_per_s": speed,
@@ -72,6 +79,7 @@ def train(data: Labelled, settings: Probe, folder: Path) -> dict:
         "threshold": thresholds or None,
         "features": features.shape[1],
         "counts": {name: int((data.part == name).sum()) for name in ("train", "val", "test")},
+        "labels": {f"{share:g}": len(training) for share, training in labelled.items()},
     }
 
 
@@ -102,15 +110,9 @@ def embed(data: Labelled, settings: Probe) -> np.ndarray:
 
     A random network gets what a pretrained one has: batch statistics of the training images, by one pass over them.
     """
-    if not timm.is_model(settings.backbone):
-        raise UsageError(f"backbone '{settings.backbone}' is unknown to timm; see timm.list_models().")
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    torch.manual_seed(settings.seed)
-    options = {"dynamic_img_size": True} if settings.backbone.startswith("vit") else {}
-    backbone = timm.create_model(settings.backbone, pretrained=False, in_chans=1, num_classes=0, **options)
+    backbone = networks.build(settings.backbone, settings.initial, settings.seed)
     batches = Batches(data, device)
-    if settings.initial != "random":
-        initial.load(backbone, Path(settings.initial), settings.backbone)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()
 
     def run(index: np.ndarray) -> np.ndarray:
@@ -130,22 +132,3 @@ def embed(data: Labelled, settings: Probe) -> np.ndarray:
             run(np.flatnonzero(data.part == "train"))
             backbone.eval()
         return run(np.arange(len(data.y)))
-
-
-def table(data: Labelled, settings: Probe, head: str, scored: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
-    """Predictions by one head of the images `scored` (n,), ids hashed: one row an image, `score_k` of each class."""
-    frame = pd.DataFrame(
-        {
-            "unit": "image",
-            "unit_id": ids.hashed(data.unit_id[scored], settings.dataset),
-            "group": ids.hashed(data.group[scored], settings.dataset),
-            "dataset": settings.dataset,
-            "task": settings.task,
-            "split": settings.split,
-            "part": data.part[scored],
-            "arm": f"{settings.backbone}, {Path(settings.initial).stem}, {head}",
-            "seed": settings.seed,
-            "y_true": data.y[scored],
-        }
-    )
-    return frame.assign(**{f"score_{k}": column for k, column in enumerate(probability.T)})

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from ortholib.dino.settings import Pretrain
+
 
 @dataclass(frozen=True)
 class Probe:
     """Settings of one probe: a frozen backbone's features, and two simple classifiers on top.
 
-    size: side in pixels of the images shown to the backbone. initial: `random`, or a file of the backbone's weights
-    (see `dino.initial`). seed: of random weights. fraction: share of the training groups whose labels are used (0.125,
-    0.25, 0.5 or 1).
+    size: side in pixels of the images shown to the backbone. initial: as of a `Finetune`. seed: of random weights.
+    fractions: shares of the training groups whose labels are used (of 0.125, 0.25, 0.5 and 1); every share gives arms
+    of its own.
     """
 
     dataset: str
@@ -17,6 +19,6 @@ class Probe:
     split: str
     size: int
     backbone: str
-    initial: str = "random"
+    initial: str | Pretrain = "random"
     seed: int = 0
-    fraction: float = 1.0
+    fractions: tuple = (1.0,)

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from ortholib.dino.settings import Pretrain
+
 
 @dataclass(frozen=True)
 class Finetune:
     """Settings of one training.
 
-    initial: `random`, or the path of a safetensors file with the backbone's weights in timm's names.
+    initial: `random`, a file of weights (see `networks.load`), published ones by their name in `encoders`, or a
+    pretraining, which is made first.
     class_weights: `none` or `balanced` (inverse frequency in the training part).
     fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
     patience: epochs without a better validation metric after which training stops.
@@ -22,7 +25,7 @@ class Finetune:
     size: int
     epochs: int
     backbone: str = "resnet18"
-    initial: str = "random"
+    initial: str | Pretrain = "random"
     seed: int = 0
     fraction: float = 1.0
     batch: int = 32

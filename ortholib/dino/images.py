@@ -1,6 +1,5 @@
 """What a pretraining sees: unlabelled squares of several sets, served as batches in a stateless order."""
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
-from ortholib import datasets, split, tasks
-from ortholib.datasets.base import image_values
-from ortholib.dino.settings import Pretrain
-from ortholib.errors import OrthoError
 
 AHEAD = 1  # batches that are read before they are asked for
 SHARE = 0.6  # of the device's free memory that the squares may take
@@ -52,36 +46,6 @@ class Images:
         shown = rng.permutation(np.concatenate(shown))
         steps = len(shown) // batch
         return shown[: steps * batch].reshape(steps, batch)
-
-
-def prepare(settings: Pretrain, edition: str) -> Images:
-    """Read, split and pack the sets. Evaluation parts stay out unless a set is asked for as `name:all`.
-
-    Raises OrthoError where a set has no training part.
-    """
-    stores, weights, columns, seen, hashes = [], [], [], {}, []
-    for number, (name, how, weight) in enumerate(settings.parts()):
-        image_set = datasets.load(name, edition)
-        store = tasks.pack(image_set, settings.size)
-        label = datasets.main_label(image_set)
-        if how == "all":
-            ids = image_set.usable["image_id"].to_numpy(str)
-        else:
-            parts = split.make(image_set, how, label).images
-            ids = parts.loc[parts["part"] == "train", "image_id"].to_numpy(str)
-        ids = ids[~np.isin(ids, list(store.failed))]
-        if not len(ids):
-            raise OrthoError(f"{image_set.root}: no readable image in the training part of {name}:{how}.")
-        row = store.rows(ids)
-        group = image_set.images.set_index("image_id")["group"]
-        y = image_values(image_set, label).reindex(ids) if label else np.full(len(ids), np.nan)
-        columns.append((np.full(len(ids), number), row, store.valid[row], y, group.loc[ids].to_numpy(str)))
-        stores.append(store.pixels)
-        weights.append(weight)
-        seen[name] = {"split": how, "version": image_set.version, "images": len(ids), "weight": weight}
-        hashes.append([store.hash, hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]])
-    joined = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return Images(stores, weights, *joined, seen, {"stores": hashes, "sets": list(settings.sets)})
 
 
 class Batches:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 
 from ortholib import device as devices
-from ortholib import progress
+from ortholib import networks, progress
 from ortholib.classify.augment import normalise
-from ortholib.dino import checkpoint, compiling, export, flops, initial, log, memory, monitor, parallel
+from ortholib.dino import checkpoint, compiling, export, flops, log, memory, monitor, parallel
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches, Images
 from ortholib.dino.schedules import cosine
@@ -36,19 +35,8 @@ CROPS = ("global_size", "local_size", "locals", "global_scale", "local_scale", "
 
 
 def build(settings: Pretrain) -> torch.nn.Module:
-    """The backbone with one input channel and no classifier, at its initial weights.
-
-    Raises UsageError for a name timm does not know, OrthoError for weights that are absent or do not fit.
-    """
-    if not timm.is_model(settings.backbone):
-        close = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5]) or "see timm.list_models()"
-        raise UsageError(f"backbone '{settings.backbone}' is unknown to timm; close to it: {close}.")
-    torch.manual_seed(settings.seed)
-    options = {"dynamic_img_size": True} if settings.backbone.startswith("vit") else {}
-    backbone = timm.create_model(settings.backbone, pretrained=False, in_chans=1, num_classes=0, **options)
-    if settings.initial != "random":
-        initial.load(backbone, Path(settings.initial), settings.backbone)
-    return backbone
+    """The backbone without classifier, at its initial weights; errors as `networks.build`."""
+    return networks.build(settings.backbone, settings.initial, settings.seed)
 
 
 def recipe(settings: Pretrain) -> Crops:
@@ -80,7 +68,7 @@ def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
     prototypes, temperature, momentum = by_size(settings, len(images))
     model = DINO(build(settings), prototypes, settings.hidden, settings.bottleneck)
     model = model.to(device, memory_format=torch.channels_last)
-    lacking = compiling.lacking()
+    lacking = devices.cannot_compile()
     render = views if lacking else compiling.compile_parts(model)
     if lacking and device.type == "cuda" and parallel.first():
         print(f"not compiled: {lacking}; a step takes longer so", flush=True)

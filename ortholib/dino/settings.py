@@ -14,8 +14,8 @@ class Pretrain:
     sets: `name:split` of each set, such as `fracatlas:clean`: the training part of that split; `name:all` takes every
     readable image, evaluation parts included, as the papers did. `name:split:weight` shows each image of the set
     `weight` times an epoch (1; 0.5: every other image, others each time). size: side of the stored squares in pixels.
-    epochs: passes over all training images. batch: images a step, of all processes together. initial: `random` or a
-    file of weights (see `dino.initial`).
+    epochs: passes over all training images. batch: images a step, of all processes together. initial: `random`, a
+    file of weights (see `networks.load`), or published ones by their name in `encoders`.
     prototypes (K), teacher_temperature, momentum (start of the teacher's average): 0 means by the size of the data.
     learning_rate is per 256 images. Crops: see `dino.augment.Crops`; `flip` 0 keeps left and right apart.
     clip: largest norm of one tensor's gradient, 0 for none.

@@ -12,6 +12,7 @@ from ortholib.figures.curves import (
     froc_curve,
     roc_pr,
 )
+from ortholib.figures.differences import describe_differences, difference_plot
 from ortholib.figures.embedding import describe_embedding, embedding_map
 from ortholib.figures.evaluation import confusion, learning_curve
 from ortholib.figures.flow import flow
@@ -19,6 +20,7 @@ from ortholib.figures.gallery import sample_grid
 from ortholib.figures.intervals import describe_intervals, interval_plot, recall_bars
 from ortholib.figures.pretraining import describe_pretraining, pretraining_panel
 from ortholib.figures.style import show
+from ortholib.figures.training import describe_training, training_curves
 
 __all__ = [
     "class_counts",
@@ -31,6 +33,7 @@ __all__ = [
     "describe_coverage",
     "describe_curves",
     "describe_decision",
+    "describe_differences",
     "describe_efficiency",
     "describe_embedding",
     "describe_froc",
@@ -39,6 +42,8 @@ __all__ = [
     "describe_ranks",
     "describe_recalibration",
     "describe_reliability",
+    "describe_training",
+    "difference_plot",
     "embedding_map",
     "flow",
     "froc_curve",
@@ -52,4 +57,5 @@ __all__ = [
     "roc_pr",
     "sample_grid",
     "show",
+    "training_curves",
 ]

@@ -17,7 +17,7 @@ import timm
 import torch
 from torchvision.models import convnext
 
-from ortholib import paths
+from ortholib import networks, paths
 from ortholib.errors import UsageError
 from ortholib.phantom import weights_formats, weights_medical
 from ortholib.phantom.weights_formats import StandIn
@@ -41,7 +41,7 @@ def _vit(width: int, depth: int, heads: int, classes: int = 0) -> dict:
 
 
 # One block a stage. Bottlenecks of 8, ... channels: with 16 the first block would lack the downsample of the real one.
-_BOTTLENECKS = {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}
+_BOTTLENECKS = networks.TINY
 # The first of BasicBlocks has no downsample in the real one either, so it keeps the stem's 64 channels.
 _BASIC_BLOCKS = {"layers": (1, 1, 1, 1), "channels": (64, 16, 32, 64), "num_classes": 1000}
 _TIMM = ("model.safetensors", "config.json")

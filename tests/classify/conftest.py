@@ -20,7 +20,7 @@ def blobs() -> Labelled:
     part = np.array(["train"] * 64 + ["val"] * 16 + ["test"] * 16)
     mirror = np.zeros(n, bool)
     squares = np.clip(pixels, 0, 255).astype(np.uint8)
-    return Labelled(squares, np.arange(n), y, part, mirror, ids, ids, ["no", "yes"], "binary", {})
+    return Labelled(squares, np.arange(n), y, part, np.ones(n), mirror, ids, ids, ["no", "yes"], "binary", {})
 
 
 @pytest.fixture

@@ -26,9 +26,8 @@ def stripes(n: int = 90, kind: str = "binary", classes: int = 2) -> Labelled:
     part = np.array(["train", "val", "test"])[np.arange(n) % 3]
     names = np.array([f"i{i}" for i in range(n)])
     mirror = np.zeros(n, bool)
-    return Labelled(
-        pixels, np.arange(n), y, part, mirror, names, names, [f"c{k}" for k in range(classes)], kind, {"n": n}
-    )
+    classes = [f"c{k}" for k in range(classes)]
+    return Labelled(pixels, np.arange(n), y, part, np.ones(n), mirror, names, names, classes, kind, {"n": n})
 
 
 def test_the_vote_is_the_published_one():
@@ -96,5 +95,5 @@ def test_bad_input_is_named(tmp_path):
         probe.train(stripes(), replace(ASKED, backbone="resnet1O"), tmp_path)
     with pytest.raises(OrthoError, match=r"absent\.safetensors: initial weights not found"):
         probe.train(stripes(), replace(ASKED, initial="absent.safetensors"), tmp_path)
-    with pytest.raises(OrthoError, match="all 30 training images are of one class"):
+    with pytest.raises(OrthoError, match=r"all 30 training images with a label \(share 1\) are of one class"):
         probe.train(replace(stripes(), y=np.zeros(90, np.int64)), ASKED, tmp_path)

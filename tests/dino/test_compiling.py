@@ -9,6 +9,7 @@ import pytest
 import small
 import torch
 
+from ortholib import device
 from ortholib.dino import compiling, pretrain
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches
@@ -39,13 +40,13 @@ def test_compiled_steps_equal_eager_ones():
 
 def test_what_keeps_from_compiling_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert compiling.lacking() == "no GPU"
+    assert device.cannot_compile() == "no GPU"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
-    assert compiling.lacking() == "no Triton"
-    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
-    assert compiling.lacking() == "no C compiler"
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: name)
-    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda name: os.devnull)
-    assert compiling.lacking() == "no Python headers"
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    assert device.cannot_compile() == "no Triton"
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(device.shutil, "which", lambda name: None)
+    assert device.cannot_compile() == "no C compiler"
+    monkeypatch.setattr(device.shutil, "which", lambda name: name)
+    monkeypatch.setattr(device.sysconfig, "get_path", lambda name: os.devnull)
+    assert device.cannot_compile() == "no Python headers"

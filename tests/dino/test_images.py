@@ -6,7 +6,7 @@ import small
 import torch
 
 from ortholib import datasets, split
-from ortholib.dino import images
+from ortholib.dino import images, sets
 from ortholib.dino.settings import Pretrain, by_size
 from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import write
@@ -30,7 +30,7 @@ def asked(*sets: str, **changes) -> Pretrain:
 
 
 def test_evaluation_parts_stay_out():
-    made = images.prepare(asked(), "real")
+    made = sets.prepare(asked(), "real")
     films, knees = datasets.load("fracatlas"), datasets.load("kneekl")
     clean = split.make(films, "clean", "fractured").images
     train = int((clean["part"] == "train").sum()), int((knees.images["official_part"] == "train").sum())
@@ -38,7 +38,7 @@ def test_evaluation_parts_stay_out():
     evaluated = set(clean.loc[clean["part"] != "train", "group"])
     assert not evaluated & set(made.group[made.store == 0])
     assert np.isin(made.y[made.store == 1], range(5)).all() and set(made.y[made.store == 0]) <= {0.0, 1.0}
-    everything = images.prepare(asked("fracatlas:all", "kneekl:all"), "real")
+    everything = sets.prepare(asked("fracatlas:all", "kneekl:all"), "real")
     assert len(everything) == len(films.usable) + len(knees.usable) and everything.identity != made.identity
 
 
@@ -51,7 +51,7 @@ def test_order_is_a_permutation_of_seed_and_epoch():
 
 
 def test_sets_are_mixed_by_their_weights():
-    made = images.prepare(asked("fracatlas:clean:0.5", "kneekl:official:3"), "real")
+    made = sets.prepare(asked("fracatlas:clean:0.5", "kneekl:official:3"), "real")
     films, knees = np.bincount(made.store)
     assert made.seen["fracatlas"]["weight"] == 0.5 and made.weights == [0.5, 3.0]
     epochs = [made.order(1, 0, epoch).ravel() for epoch in range(4)]
@@ -64,7 +64,7 @@ def test_sets_are_mixed_by_their_weights():
 
 
 def test_batches_are_the_squares_of_both_stores():
-    made = images.prepare(asked(), "real")
+    made = sets.prepare(asked(), "real")
     batches = images.Batches(made, torch.device("cpu"))
     index = np.array([len(made) - 1, 0, 7])
     squares, valid = batches(index)
@@ -78,16 +78,16 @@ def test_batches_are_the_squares_of_both_stores():
 
 def test_bad_words():
     with pytest.raises(UsageError, match="'fracatlas' is not name:split"):
-        images.prepare(asked("fracatlas"), "real")
+        sets.prepare(asked("fracatlas"), "real")
     for weight in ("0", "-1", "much", "1:1", ""):
         with pytest.raises(UsageError, match="is not name:split or name:split:weight"):
-            images.prepare(asked(f"fracatlas:clean:{weight}"), "real")
+            sets.prepare(asked(f"fracatlas:clean:{weight}"), "real")
     with pytest.raises(UsageError, match="sets is empty"):
-        images.prepare(Pretrain((), 32, 1), "real")
+        sets.prepare(Pretrain((), 32, 1), "real")
     with pytest.raises(UsageError, match="'cleen' is no split"):
-        images.prepare(asked("fracatlas:cleen"), "real")
+        sets.prepare(asked("fracatlas:cleen"), "real")
     with pytest.raises(OrthoError, match="holds none of the folders"):
-        images.prepare(asked("mura:official"), "real")
+        sets.prepare(asked("mura:official"), "real")
 
 
 def test_defaults_by_the_size_of_the_data():

@@ -5,8 +5,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from ortholib.dino import initial
+from ortholib import encoders, networks
 from ortholib.errors import OrthoError
+from ortholib.phantom import weights
 
 
 def backbone(channels: int = 1, seed: int = 0, classes: int = 0) -> torch.nn.Module:
@@ -33,7 +34,7 @@ def test_every_form_gives_the_features_of_the_three_channel_network(tmp_path, co
         teacher = {f"module.backbone.{name}": value for name, value in state.items()}
         torch.save({"teacher": teacher | {"module.head.mlp.0.weight": torch.zeros(2, 2)}, "epoch": 100}, path)
     model = backbone()
-    initial.load(model, path, "resnet10t")
+    networks.load(model, path, "resnet10t")
     images = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         features = coloured.forward_head(coloured.forward_features(images.repeat(1, 3, 1, 1)), pre_logits=True)
@@ -41,16 +42,16 @@ def test_every_form_gives_the_features_of_the_three_channel_network(tmp_path, co
 
 
 def test_what_does_not_fit_is_refused(tmp_path, coloured):
-    with pytest.raises(OrthoError, match=r"absent\.pth: initial weights not found.*dino_resnet50_pretrain.*or start"):
-        initial.load(backbone(), tmp_path / "absent.pth", "resnet10t")
+    with pytest.raises(OrthoError, match=r"absent\.pth: initial weights not found.*ortholib.encoders.*or start"):
+        networks.load(backbone(), tmp_path / "absent.pth", "resnet10t")
     (tmp_path / "broken.pth").write_bytes(b"no weights")
     with pytest.raises(OrthoError, match="holds no weights that can be read safely"):
-        initial.load(backbone(), tmp_path / "broken.pth", "resnet10t")
+        networks.load(backbone(), tmp_path / "broken.pth", "resnet10t")
     state = coloured.state_dict()
     del state["layer1.0.conv1.weight"]
     torch.save(state | {"extra.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(OrthoError, match=r"does not fit resnet10t: 1 weights missing, 1 unknown, 0 misshapen"):
-        initial.load(backbone(), tmp_path / "other.pth", "resnet10t")
+        networks.load(backbone(), tmp_path / "other.pth", "resnet10t")
 
 
 class Code:
@@ -61,5 +62,27 @@ class Code:
 def test_code_is_not_loaded(tmp_path, capsys):
     torch.save({"conv1.weight": Code()}, tmp_path / "code.pth")
     with pytest.raises(OrthoError, match="holds no weights that can be read safely"):
-        initial.load(backbone(), tmp_path / "code.pth", "resnet10t")
+        networks.load(backbone(), tmp_path / "code.pth", "resnet10t")
     assert capsys.readouterr().out == ""
+
+
+def test_a_classifier_is_never_taken_from_the_file(tmp_path, coloured):
+    torch.save(coloured.state_dict(), tmp_path / "w.pth")
+    networks_own = networks.build("resnet10t", "random", 3, 2)
+    loaded = networks.build("resnet10t", str(tmp_path / "w.pth"), 3, 2)
+    assert torch.equal(loaded.fc.weight, networks_own.fc.weight)
+    assert torch.equal(loaded.layer1[0].conv1.weight, coloured.layer1[0].conv1.weight)
+
+
+def test_every_published_network_loads_its_stand_in(monkeypatch, tmp_path):
+    """The phantom's files have the names of the published ones, and fit the tiny network under its own name."""
+    weights.write_weights(tmp_path / "weights")
+    monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "weights"))
+    for name in encoders.ENCODERS:
+        network = networks.build("resnet50_tiny", str(encoders.find(name, "real")), 0)
+        random = networks.build("resnet50_tiny", "random", 0)
+        assert not torch.equal(network.layer4[0].conv1.weight, random.layer4[0].conv1.weight)
+    monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "elsewhere"))
+    assert encoders.absent("resnet50")
+    with pytest.raises(OrthoError, match=r"resnet50-11ad3fa6\.pth is not there\. Download torchvision's ResNet-50"):
+        encoders.find("resnet50", "real")

@@ -1,0 +1,245 @@
+"""How soon an arm's training gets as far as a reference arm's ends: epochs and minutes to its validation ROC AUC.
+
+The target is the mean over seeds of the reference arm's ROC AUC after its last epoch. A training reaches it at its
+first epoch with at least that, whether or not it stays there. One that does not reach it in E epochs counts as E + 1
+epochs, in minutes as its whole time and one mean epoch more: that **understates how slow it is**. The same holds in
+every draw of the bootstrap, where the target is taken anew. A reference arm of several seeds need not reach its own
+mean in each, and then counts so too. Intervals are about other validation units, not about other trainings.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ortholib import compare, prose, stats
+from ortholib.errors import OrthoError, UsageError
+from ortholib.metrics import Ranking
+
+METRICS = {"epochs_to_reference": "epochs", "minutes_to_reference": "minutes"}  # metric -> its unit
+DIGITS = {"epochs": 1, "minutes": 2}
+COLUMNS = ["arm", "metric", "value", "low", "high", "reached", "seeds", "epochs", "n", "n_groups", "draws"]
+COLUMNS += ["n_undefined_draws", "reference", "target", "reason"]
+
+
+class Course(NamedTuple):
+    """One training, epoch by epoch.
+
+    scores: unit_id, group, y_true (0 or 1), epoch_1 ... epoch_E (probability of class 1 of each validation unit after
+    that epoch), rows in any order. seconds: (E,), what each epoch took.
+    """
+
+    arm: str
+    seed: int
+    scores: pd.DataFrame
+    seconds: np.ndarray
+
+
+def table(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+    """Epochs and minutes to the reference arm's final ROC AUC, one row an arm and metric, with 95 % intervals.
+
+    All courses hold the same units and E; the arms may differ in the number of seeds. A seed that does not reach the
+    target counts as E + 1 epochs, which understates how slow it is; `reason` then says so.
+
+    Columns: arm, metric (epochs_to_reference, minutes_to_reference), value (mean over seeds), low, high (of the
+    group-clustered bootstrap of the validation units; arms and seeds share draws), reached (how many seeds did, on the
+    units as they are), seeds, epochs (E), n (units), n_groups, draws, n_undefined_draws, reference, target (ROC AUC),
+    reason (empty, or why a number is missing or to be read with care).
+
+    Raises OrthoError for courses of different units, missing epochs, scores that are no probabilities, seconds that are
+    not positive, a repeated arm and seed, units of one class or one group; UsageError where no arm is the reference.
+    """
+    trainings = _read(courses, reference)
+
+    def compute(weights):
+        target = trainings.target(reference, weights)
+        found = {arm: trainings.mean(arm, target, weights) for arm in trainings.of_arm}
+        return {(arm, metric): value for arm, both in found.items() for metric, value in both.items()}
+
+    found = stats.bootstrap(compute, trainings.groups, draws, seed)
+    found["arm"], found["metric"] = zip(*found["metric"], strict=True)
+    target = trainings.target(reference)
+    first = {arm: [run.first_epoch(target)[0] for run in runs] for arm, runs in trainings.of_arm.items()}
+    reached = {arm: sum(bool(epoch <= trainings.epochs) for epoch in of_arm) for arm, of_arm in first.items()}
+    found["reached"], found["seeds"] = (
+        found["arm"].map(reached),
+        found["arm"].map({a: len(f) for a, f in first.items()}),
+    )
+    found["epochs"], found["reference"], found["target"] = trainings.epochs, reference, float(target[0])
+    found["reason"] = [_reason(row) for row in found.itertuples()]
+    return found[COLUMNS]
+
+
+def differences(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+    """Every other arm minus the reference in both metrics of `table`, rows and columns as of `compare.paired`.
+
+    Negative = the arm is sooner there. All rows are one family of Holm's correction. Errors: those of `table`, and
+    UsageError where the reference is the only arm.
+    """
+    trainings = _read(courses, reference)
+
+    def compute_of(arm):
+        return lambda weights: trainings.mean(arm, trainings.target(reference, weights), weights)
+
+    computes = {arm: compute_of(arm) for arm in trainings.of_arm}
+    pairs = [(arm, reference) for arm in computes if arm != reference]
+    return compare.paired(computes, trainings.groups, pairs, draws, seed)
+
+
+def told(table: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """Markdown bullets, one for each arm but the reference, from the rows of `table` and `differences`.
+
+    "fewer" and "more" are said where the interval at Holm's level leaves out 0, otherwise "no difference shown".
+    """
+    rows, steps = table.set_index(["arm", "metric"]), differences.set_index(["arm", "metric"])
+    lines = []
+    for arm in differences["arm"].unique():
+        epochs, minutes = (rows.loc[(arm, metric)] for metric in METRICS)
+        itself = [rows.loc[(epochs["reference"], metric)] for metric in METRICS]
+        within, spent = prose.interval(epochs, 1), prose.interval(_said_once(minutes, epochs), 2)
+        goal = f"the final validation ROC AUC of {epochs['reference']}, {epochs['target']:.3f},"
+        if epochs["reached"]:
+            head = f"{arm} reaches {goal} after {within} of {epochs['epochs']} epochs"
+        else:
+            head = f"{arm} does not reach {goal} in {prose.count(epochs['epochs'], 'epoch')}, and counts as {within}"
+        lines.append(
+            f"- {head}, against {itself[0]['value']:.1f} of the reference itself: "
+            f"{_direction(steps.loc[(arm, 'epochs_to_reference')], 'epochs')}. "
+            f"{epochs['reached']} of {prose.count(epochs['seeds'], 'training')} reached it "
+            f"({itself[0]['reached']} of {itself[0]['seeds']} of the reference). "
+            f"In minutes, which hold for this machine: {spent}, against {itself[1]['value']:.2f}: "
+            f"{_direction(steps.loc[(arm, 'minutes_to_reference')], 'minutes')}."
+        )
+    return "\n".join(lines)
+
+
+def _direction(step: pd.Series, unit: str) -> str:
+    """In which direction one row of `differences` points, with its numbers."""
+    low, high = step["low_holm"], step["high_holm"]
+    if np.isnan(low):
+        shown = "no interval of the difference"
+    elif low <= 0 <= high:
+        shown = "no difference shown"
+    else:
+        shown = f"in {'fewer' if high < 0 else 'more'} {unit}"
+    value, low_text, high_text = (prose._signed(f"{x:.{DIGITS[unit]}f}") for x in (step["difference"], low, high))
+    numbers = f"at Holm's level {low_text} to {high_text}" if np.isfinite(low) else step["reason"]
+    return f"{shown} (difference {value}; {numbers})"
+
+
+def _said_once(row: pd.Series, before: pd.Series) -> pd.Series:
+    """The row without the reason that the one before it gave, where it has an interval."""
+    again = row["reason"] == before["reason"] and not np.isnan(row["low"])
+    return pd.Series(row.to_dict() | {"reason": ""}) if again else row
+
+
+def _reason(row) -> str:
+    missed = row.seeds - row.reached
+    if not missed:
+        return row.reason
+    verb = "does" if missed == 1 else "do"
+    late = f"{missed} of {prose.count(row.seeds, 'training')} {verb} not reach it, counted as {row.epochs + 1} epochs"
+    return "; ".join(filter(None, [f"{late}: slower than this says", row.reason]))
+
+
+class _Training(NamedTuple):
+    """A course as `_read` found it: units ranked by their score after each epoch, and seconds (E,)."""
+
+    rankings: list[Ranking]
+    seconds: np.ndarray
+
+    def first_epoch(self, target: np.ndarray, weights=None) -> np.ndarray:
+        """First epoch (D,) with ROC AUC >= target (D,), from 1; E + 1 for none, NaN where the target is undefined."""
+        first = np.full(target.shape, len(self.rankings) + 1.0)
+        for epoch in range(len(self.rankings), 0, -1):
+            first[self.rankings[epoch - 1].areas(weights)[0] >= target - compare.ROUNDING] = epoch
+        return np.where(np.isnan(target), np.nan, first)
+
+    def minutes(self, epoch: np.ndarray) -> np.ndarray:
+        """Minutes (D,) to the end of each epoch of `first_epoch`, NaN for NaN."""
+        until = np.cumsum([*self.seconds, self.seconds.mean()]) / 60
+        place = np.where(np.isnan(epoch), 1, epoch).astype(np.int64) - 1
+        return np.where(np.isnan(epoch), np.nan, until[place])
+
+
+class _Trainings(NamedTuple):
+    of_arm: dict[str, list[_Training]]
+    groups: np.ndarray  # (n,), of the units in the order of the rankings
+    epochs: int
+
+    def target(self, reference: str, weights=None) -> np.ndarray:
+        """Mean over seeds of the reference's last ROC AUC (D,)."""
+        return np.mean([run.rankings[-1].areas(weights)[0] for run in self.of_arm[reference]], axis=0)
+
+    def mean(self, arm: str, target: np.ndarray, weights=None) -> dict[str, np.ndarray]:
+        """Both metrics averaged over the seeds of an arm: metric -> (D,)."""
+        first = [run.first_epoch(target, weights) for run in self.of_arm[arm]]
+        minutes = [run.minutes(epoch) for run, epoch in zip(self.of_arm[arm], first, strict=True)]
+        return dict(zip(METRICS, (np.mean(first, axis=0), np.mean(minutes, axis=0)), strict=True))
+
+
+def _read(courses: Iterable[Course], reference: str) -> _Trainings:
+    """The courses checked, units in one order in all; errors as `table`."""
+    courses = list(courses)
+    arms = list(dict.fromkeys(course.arm for course in courses))
+    if reference not in arms:
+        raise UsageError(f"no arm '{reference}' to be the reference; there are: {arms}")
+    counts = [_count_epochs(course) for course in courses]
+    n_epochs, by_key = counts[0], {}
+    for course, count in zip(courses, counts, strict=True):
+        if count != n_epochs:
+            raise OrthoError(
+                f"{_name(course)} has {count} epochs, {_name(courses[0])} has {n_epochs}; "
+                "epochs are missing: train all equally long"
+            )
+        if (course.arm, course.seed) in by_key:
+            raise OrthoError(f"{_name(course)} is given twice; give each training once")
+        by_key[course.arm, course.seed] = course
+    columns = [f"epoch_{e}" for e in range(1, n_epochs + 1)]
+    frames = []
+    for course in courses:
+        _check_scores(course, columns)
+        last = course.scores[columns[-1]]
+        frames.append(course.scores.assign(arm=course.arm, seed=course.seed, score_0=1 - last, score_1=last))
+    read = compare.read_arms(pd.concat(frames, ignore_index=True))
+    of_arm = {
+        arm: [
+            _Training(
+                [Ranking(run["y_true"], run[column]) for column in columns],
+                np.asarray(by_key[arm, run["seed"].iloc[0]].seconds, dtype=np.float64),
+            )
+            for run in read[arm].runs
+        ]
+        for arm in arms
+    }
+    return _Trainings(of_arm, read[reference].runs[0]["group"].to_numpy(), n_epochs)
+
+
+def _count_epochs(course: Course) -> int:
+    """E of a course whose columns are epoch_1 ... epoch_E and whose seconds are (E,)."""
+    found = [re.fullmatch(r"epoch_(\d+)", str(column)) for column in course.scores.columns]
+    numbers = sorted(int(match[1]) for match in found if match)
+    absent = sorted(set(range(1, max(numbers, default=1) + 1)) - set(numbers))
+    if absent:
+        names = [f"epoch_{e}" for e in absent]
+        raise OrthoError(f"{_name(course)} lacks the columns {names}; store the scores after every epoch")
+    seconds = np.asarray(course.seconds, dtype=np.float64)
+    if seconds.shape != (len(numbers),) or not (np.isfinite(seconds) & (seconds > 0)).all():
+        raise OrthoError(f"seconds of {_name(course)} are {seconds}; expected {len(numbers)} positive, one an epoch")
+    return len(numbers)
+
+
+def _check_scores(course: Course, columns: list[str]) -> None:
+    for column in columns:
+        bad = ~course.scores[column].between(0, 1).to_numpy()
+        if bad.any():
+            raise OrthoError(
+                f"{column} of {_name(course)} is no probability in {bad.sum()} of {len(bad)} rows "
+                f"(first: row {int(bad.argmax())}); apply softmax or sigmoid before, or rerun that fit"
+            )
+
+
+def _name(course: Course) -> str:
+    return f"arm '{course.arm}', seed {course.seed},"
