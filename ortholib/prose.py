@@ -103,11 +103,11 @@ def recalibration(change: pd.DataFrame) -> str:
         else:
             shown = "better" if step["high"] < 0 else "worse"
         numbers = f"{before['value']:.3f} before, {after['value']:.3f} after"
-        told.append(f"{written} on test {numbers}, difference {_signed(interval(step, 4))}: {shown}.")
+        told.append(f"{written} on test {numbers}, difference {signed(interval(step, 4))}: {shown}.")
     return " ".join(told)
 
 
-def _signed(text: str) -> str:
+def signed(text: str) -> str:
     """Numbers with a real minus, and none before a zero."""
     return re.sub(r"-(?=[\d.]*[1-9])", "−", text).replace("-0", "0")
 
@@ -149,16 +149,19 @@ def difference(row: Mapping) -> str:
     """What the difference of two arms says, with what this test could have shown; `row` as of `compare.compare`."""
     interval = f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}"
     span = f"{row['difference']:+.3f} ({interval}, Holm p {row['p_holm']:.3g})"
-    if row["reason"]:
-        said = f"not to be read ({row['reason']})"
-    elif row["low_holm"] > 0:
-        said = "**higher**"
-    elif row["high_holm"] < 0:
-        said = "**lower**"
-    else:
-        said = f"**no difference shown**; this test could have shown {row['detectable']:.3f} or more"
     values = f"{row['value_arm']:.3f} against {row['value_reference']:.3f} of {row['reference']}"
-    return _signed(f"{values}, difference {span}: {said}. n = {row['n']:,} in {count(row['n_groups'], 'group')}.")
+    return signed(
+        f"{values}, difference {span}: {verdict(row)}. n = {row['n']:,} in {count(row['n_groups'], 'group')}."
+    )
+
+
+def verdict(row: Mapping) -> str:
+    """The same in a few words."""
+    if row["reason"]:
+        return f"not to be read ({row['reason']})"
+    if row["low_holm"] > 0 or row["high_holm"] < 0:
+        return "**higher**" if row["low_holm"] > 0 else "**lower**"
+    return f"**no difference shown**; this test could have shown {row['detectable']:.3f} or more"
 
 
 def crossing(cut: int, groups: int, unit: str = "patient") -> str:

@@ -124,7 +124,7 @@ def _direction(step: pd.Series, unit: str) -> str:
         shown = "no difference shown"
     else:
         shown = f"in {'fewer' if high < 0 else 'more'} {unit}"
-    value, low_text, high_text = (prose._signed(f"{x:.{DIGITS[unit]}f}") for x in (step["difference"], low, high))
+    value, low_text, high_text = (prose.signed(f"{x:.{DIGITS[unit]}f}") for x in (step["difference"], low, high))
     numbers = f"at Holm's level {low_text} to {high_text}" if np.isfinite(low) else step["reason"]
     return f"{shown} (difference {value}; {numbers})"
 

@@ -1,4 +1,4 @@
-"""Figures of trainings and of differences: the lines are the given values, marks say what intervals hold, words tell it."""
+"""Figures of trainings and of differences: lines are the given values, marks say what intervals hold, words tell it."""
 
 import drawn
 import numpy as np
@@ -84,7 +84,13 @@ def test_training_draws_every_seed_and_their_mean():
     table = history()
     figure = figures.training_curves(table.sample(frac=1, random_state=0).sort_values("set", kind="stable"))
     arms = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text() in ARMS]
-    colors = dict(zip(pd.unique(table.sample(frac=1, random_state=0).sort_values("set", kind="stable")["arm"]), LINES))
+    colors = dict(
+        zip(
+            pd.unique(table.sample(frac=1, random_state=0).sort_values("set", kind="stable")["arm"]),
+            LINES,
+            strict=False,
+        )
+    )
     assert sorted(arms) == sorted(ARMS)
     for column, name in enumerate(SETS):
         upper, lower = figure.axes[column], figure.axes[2 + column]
@@ -157,7 +163,7 @@ def test_training_is_told_by_its_final_values():
         (lambda: (history()[:0],), "no row"),
         (lambda: (history().assign(seed=NAN),), "360 rows without seed|180 rows without seed"),
         (lambda: (history(sets=["a", "b", "c"]),), "3 of set: a, b, c; expected at most 2"),
-        (lambda: (history(arms=list("abcdefg")),), "7 of arm"),
+        (lambda: (history(arms=list("abcdefgh")),), "8 of arm"),
         (lambda: (history().assign(val_accuracy=83.0),), "val_accuracy 83.0; expected a share from 0 to 1"),
         (lambda: (pd.concat([history(), history()[:1]]),), "DINO \\+ SL, seed 0 has epoch 1 twice"),
         (

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from ortholib import fits, provenance, tasks
-from ortholib.classify import finetune
+from ortholib.classify import finetune, transfer, transfersettings
 from ortholib.classify.settings import Finetune
+from ortholib.dino import pretrain, sets
 from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
 
@@ -135,6 +136,74 @@ def test_data_are_prepared_as_asked(home, trained, monkeypatch):
     monkeypatch.setattr(tasks, "prepare", lambda *words: asked.append(words) or madeup.labelled())
     fits.ensure(replace(madeup.SETTINGS, fraction=0.25), "real")
     assert asked == [("blobs", "disc", "official", 32, "real", 0.25)]
+
+
+@pytest.fixture
+def chain(home, trained, monkeypatch) -> dict[str, list]:
+    """Trainers that only leave a file: what each was asked, by kind."""
+    asked = {"pretrain": [], "transfer": [], "finetune": trained, "data": []}
+
+    def pretrained(data, settings, folder):
+        asked["pretrain"].append(settings)
+        (folder / "backbone.safetensors").write_bytes(f"weights of seed {settings.seed}".encode())
+        return dict(MADE)
+
+    monkeypatch.setattr(sets, "prepare", lambda *words: asked["data"].append(words) or madeup.labelled())
+    monkeypatch.setattr(pretrain, "train", pretrained)
+    monkeypatch.setattr(transfer, "train", lambda data, settings, folder: asked["transfer"].append(settings) or {})
+    return asked
+
+
+def test_a_fit_makes_first_what_it_starts_from(chain):
+    start = Pretrain(("blobs:official",), 32, 1)
+    made = fits.ensure(replace(madeup.SETTINGS, initial=start), "real")
+    weights = fits.ensure(start, "real").backbone
+    assert len(chain["pretrain"]) == 1 and chain["finetune"][0].initial == str(weights)
+    assert fits.ensure(replace(madeup.SETTINGS, initial=str(weights)), "real") == made  # the same weights, the same fit
+    fits.ensure(replace(madeup.SETTINGS, initial=replace(start, seed=1)), "real")
+    assert len(chain["pretrain"]) == len(chain["finetune"]) == 2
+
+
+def test_a_transfer_is_known_by_its_training_where_its_weights_are_gone(home, chain):
+    asked = transfersettings.of(madeup.SETTINGS, "kneekl", "oa", "official")
+    made = fits.ensure(asked, "real")
+    trained = fits.ensure(madeup.SETTINGS, "real")
+    assert made.record["initial"] == {"source": "finetune", "fit": trained.key}
+    assert chain["transfer"][0].initial == str(trained.folder / "weights.safetensors")
+    for fit in (made, trained):  # as promoted: without weights
+        promoted = fits.stored(home / "results", "real", fit.key)
+        promoted.parent.mkdir(parents=True, exist_ok=True)
+        fit.folder.rename(promoted)
+    assert fits.ensure(asked, "real").key == made.key and len(chain["transfer"]) == len(chain["finetune"]) == 1
+
+
+def test_published_weights_are_named_by_their_file(home, trained, monkeypatch):
+    monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(home / "weights"))
+    asked = replace(madeup.SETTINGS, initial="dino-resnet50")
+    with pytest.raises(OrthoError, match="Download DINO's ResNet-50"):
+        fits.ensure(asked, "real")
+    file = home / "weights" / "dino-resnet50" / "dino_resnet50_pretrain.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    record = fits.ensure(asked, "real").record
+    assert record["initial"]["source"] == file.name and record["settings"]["initial"] == file.name
+    assert trained[0].initial == str(file)
+
+
+def test_many_fits_read_their_data_once(home, trained, monkeypatch):
+    read = []
+    monkeypatch.setattr(tasks, "prepare", lambda *words: read.append(words) or madeup.labelled())
+    made = fits.ensure_all([replace(madeup.SETTINGS, seed=seed) for seed in range(3)], "real")
+    assert len(read) == 1 and len({fit.key for fit in made}) == len(trained) == 3
+    fits.ensure_all([madeup.SETTINGS], "real")
+    assert len(read) == 2  # the next call reads again: the data may have changed
+
+
+def test_settings_of_what_a_fit_starts_from():
+    spec = GOOD | {"initial": {"kind": "pretrain", "sets": ["kneekl:official"], "size": 64, "epochs": 1}}
+    assert fits.settings(spec).initial == Pretrain(("kneekl:official",), 64, 1)
+    with pytest.raises(UsageError, match="initial = 3 is no str"):
+        fits.settings(GOOD | {"initial": 3})
 
 
 def test_code_of_a_fit_is_its_trainer_and_no_other(home):

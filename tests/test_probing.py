@@ -35,7 +35,7 @@ def made(tmp_path, dino: float, random: float) -> list[fits.Fit]:
 
 
 @pytest.mark.parametrize(
-    ("dino", "random", "words"), [(2.5, 0.3, "better"), (0.3, 2.5, "worse"), (1.0, 1.0, "no diff")]
+    ("dino", "random", "words"), [(2.5, 0.3, "higher"), (0.3, 2.5, "lower"), (1.0, 1.0, "no diff")]
 )
 def test_what_is_said_follows_from_the_numbers(tmp_path, dino, random, words):
     predictions = probing.predictions(made(tmp_path, dino, random))

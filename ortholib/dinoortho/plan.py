@@ -5,6 +5,7 @@ said to be.
 """
 
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 from ortholib import encoders
@@ -116,15 +117,13 @@ def start(arm: str, parameters: Mapping) -> str | Pretrain:
 def planned(parameters: Mapping) -> list[Planned]:
     """Every fit of the chapter but the pretrainings, which these name as their start."""
     found = []
-    for arm in run(parameters):
+    for asked, arm in product(sets(parameters), run(parameters)):
         begin = start(arm, parameters)
-        for name, task, split in sets(parameters):
-            found += [
-                Planned(FINETUNED, arm, _finetune(parameters, begin, (name, task, split), seed, fraction))
-                for fraction in parameters["fractions"]
-                for seed in range(parameters["seeds"])
-            ]
-            found += _probes(parameters, arm, begin, (name, task, split), FRACTIONS)
+        found += [
+            Planned(FINETUNED, arm, _finetune(parameters, begin, asked, seed, fraction))
+            for fraction, seed in product(parameters["fractions"], range(parameters["seeds"]))
+        ]
+        found += _probes(parameters, arm, begin, asked, FRACTIONS)
     for arm in run(parameters):
         if arm in parameters["leak_arms"]:
             found += _leak(parameters, arm)

@@ -113,7 +113,7 @@ def ranked(rows: pd.DataFrame) -> Ranked:
         told = "; ".join(f"{row.arm} and {row.other}" for row in pairs.itertuples())
         lines.append(f"Nemenyi's test tells apart: {told or 'no pair'}.")
     lines.append(
-        "Blocks of one set share their source and their readers, so the test is exploratory. It sees ranks, not how far "
+        "Blocks of one set share their source and readers, so the test is exploratory. It sees ranks, not how far "
         "the arms lie apart; the paired intervals above do."
     )
     drawn = (list(tested.mean_ranks.index), tested.mean_ranks.to_numpy(), apart.critical_difference, tested.n_blocks)

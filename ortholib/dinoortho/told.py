@@ -1,11 +1,11 @@
 """How the chapter tells it: tables and sentences in Markdown, and rows for the figures."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from ortholib import beside, calibration, prose, verdicts
+from ortholib import beside, calibration, prose, spread, verdicts
 from ortholib.dinoortho import plan
 from ortholib.dinoortho.plan import FINETUNED, PROBED, SPLITS, TRANSFERRED
 from ortholib.dinoortho.scores import AREAS, Made, fine_tuned, whole
@@ -26,10 +26,20 @@ def arms(parameters: Mapping) -> str:
 
 
 def differences(table: pd.DataFrame, question: str) -> str:
-    """The differences about one question as Markdown bullets, or that none was made."""
+    """The differences about one question as a Markdown table, or that none was made."""
     rows = table[table["question"] == question] if len(table) else table
-    lines = [f"- {titled(row)}, {row['arm']}: {prose.difference(row)}" for row in rows.to_dict("records")]
-    return "\n".join(lines) or "*Not run: the arms that this asks for are not there.*"
+    lines = [
+        "| set, metric | arm | against | difference (95 % interval) | Holm p | says | n |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows.to_dict("records"):
+        span = prose.signed(f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})")
+        arms = [f"{row[name]}: {row[f'value_{name}']:.3f}" for name in ("arm", "reference")]
+        n = f"{row['n']:,} in {prose.count(row['n_groups'], 'group')}"
+        lines.append(
+            f"| {titled(row)} | {' | '.join(arms)} | {span} | {row['p_holm']:.3g} | {prose.verdict(row)} | {n} |"
+        )
+    return "\n".join(lines) if len(rows) else "*Not run: the arms that this asks for are not there.*"
 
 
 def titled(row: Mapping) -> str:
@@ -37,22 +47,27 @@ def titled(row: Mapping) -> str:
     return f"{WORDS[row['task']]}, {NAMES[row['metric']]}"
 
 
-def forest(table: pd.DataFrame, question: str) -> pd.DataFrame:
-    """Rows of `figures.difference_plot` about one question."""
-    rows = table[table["question"] == question]
-    labels = [_against(row) for row in rows.to_dict("records")]
-    return rows.assign(label=labels, section=[titled(row) for row in rows.to_dict("records")])
+def forest(table: pd.DataFrame, questions: Iterable[str]) -> pd.DataFrame:
+    """Rows of `figures.difference_plot` about some questions, each under its name."""
+    kept = pd.concat([table[table["question"] == question] for question in questions]) if len(table) else table
+    rows = kept.to_dict("records")
+    labels = [_against(row) for row in rows]
+    return kept.assign(label=labels, section=[f"{row['question'].capitalize()}: {titled(row)}" for row in rows])
+
+
+CHANGES = {
+    "contamination": "test images seen − unseen",
+    "leak": f"{next(iter(SPLITS.values()))} − taken out",
+}
 
 
 def _against(row: Mapping) -> str:
-    """ "A − B", what both have in common written once."""
-    arm, reference = row["arm"].split(", "), row["reference"].split(", ")
-    if arm[0] == reference[0]:
-        changed = [part for part in arm[1:] if part not in reference] or ["as above"]
-        kept = [part for part in arm[1:] if part in reference]
-        other = [part for part in reference[1:] if part not in arm]
-        return f"{', '.join(kept) or 'fine-tuned'}: {', '.join(changed)}" + (f" − {', '.join(other)}" if other else "")
-    return f"{row['arm']} − {row['reference']}"
+    """What two arms have in common, and what was changed."""
+    change = CHANGES.get(row["question"])
+    if change is None:
+        return f"{row['arm']} − {row['reference']}"
+    parts = [part for part in row["arm"].split(", ") if not part.startswith(("test images", "copies"))]
+    return f"{', '.join(parts)}: {change}"
 
 
 def table_one(values: pd.DataFrame, at_half: pd.DataFrame) -> str:
@@ -132,13 +147,32 @@ def judged(values: pd.DataFrame, table: pd.DataFrame, edition: str) -> pd.DataFr
     return found[found["paper"] == PAPER].reset_index(drop=True)
 
 
+def published(judged: pd.DataFrame) -> str:
+    """Published, ours, verdict as Markdown; where the rules give no verdict at all, why, and no table."""
+    if judged["verdict"].eq(verdicts.NONE).all():
+        return f"No verdict on {prose.count(judged['claim'].nunique(), 'number or claim', 'numbers and claims')}: " + (
+            f"{judged['why'].iloc[0]}."
+        )
+    return f"{prose.verdicts(judged)}\n\n{beside.table(judged)}"
+
+
 def calibrated(scored: pd.DataFrame, draws: int) -> str:
-    """What temperature scaling does to each fine-tuned arm, as Markdown bullets."""
-    validation, lines = fine_tuned(scored, "val"), []
+    """What temperature scaling does to the fine-tuned arms, as a Markdown table."""
+    validation = fine_tuned(scored, "val")
+    lines = [
+        "| set | arm | T | ECE before | ECE after | change (95 % interval) | likelihood |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for (task, arm), test in fine_tuned(scored).groupby(["task", "arm"], sort=False):
         known = validation[(validation["task"] == task) & (validation["arm"] == arm)]
         change = calibration.before_after(known.reset_index(drop=True), test.reset_index(drop=True), draws)
-        lines.append(f"- {WORDS[task]}, {arm}: {prose.recalibration(change)}")
+        rows = change.set_index(["metric", "scaling"]).loc
+        step, worth = rows[("ece", "after - before")], rows[("nll", "after - before")]
+        before, after = (f"{rows[('ece', name)]['value']:.3f}" for name in ("before", "after"))
+        span = prose.signed(f"{step['value']:+.3f} ({step['low']:+.3f} to {step['high']:+.3f})")
+        said = "no change shown" if worth["low"] <= 0 <= worth["high"] else "better" if worth["high"] < 0 else "worse"
+        temperature = f"{change['temperature'].iloc[0]:.2f}"
+        lines.append(f"| {WORDS[task]} | {arm} | {temperature} | {before} | {after} | {span} | {said} |")
     return "\n".join(lines)
 
 
@@ -168,7 +202,22 @@ def kappa(table: pd.DataFrame) -> str:
     return f"**Cohen's κ of MURA's studies**, mean of the images above 0.5 ({n}):\n\n" + "\n".join(lines)
 
 
-def by_arm(scored: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Title and test rows of each fine-tuned arm."""
+def seeds(scored: pd.DataFrame, draws: int) -> str:
+    """What another training and what another test set would change, as a Markdown table of standard deviations."""
+    lines = [
+        "| set | arm | metric | value | another training | another test set | trainings |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for (task, arm), rows in fine_tuned(scored).groupby(["task", "arm"], sort=False):
-        yield f"{WORDS[task]}, {arm}", rows.reset_index(drop=True)
+        for row in spread.seed_spread(rows.reset_index(drop=True), AREAS, draws=draws).to_dict("records"):
+            training = "not known" if np.isnan(row["seed_sd"]) else f"{row['seed_sd']:.3f}"
+            cells = (
+                WORDS[task],
+                arm,
+                NAMES[row["metric"]],
+                f"{row['value']:.3f}",
+                training,
+                f"{row['one_seed_sd']:.3f}",
+            )
+            lines.append(f"| {' | '.join(cells)} | {row['seeds']} |")
+    return "\n".join(lines)

@@ -36,7 +36,7 @@ def _checked(history: pd.DataFrame) -> pd.DataFrame:
         found = list(history[column].unique())
         if len(found) > most:
             raise OrthoError(
-                f"{WHAT}: {len(found)} values of {column} ({', '.join(map(str, found))}); expected {most}."
+                f"{WHAT}: {len(found)} of {column}: {', '.join(map(str, found))}; expected at most {most}."
             )
     for column in (*HISTORY[4:], *(["majority"] if "majority" in history else [])):
         wrong = history.loc[~(history[column].isna() | history[column].between(0, 1)), column]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 from safetensors.torch import save_file
 
 from ortholib.classify import probe
@@ -97,3 +98,25 @@ def test_bad_input_is_named(tmp_path):
         probe.train(stripes(), replace(ASKED, initial="absent.safetensors"), tmp_path)
     with pytest.raises(OrthoError, match=r"all 30 training images with a label \(share 1\) are of one class"):
         probe.train(replace(stripes(), y=np.zeros(90, np.int64)), ASKED, tmp_path)
+
+
+def test_each_share_of_the_labels_is_a_probe_of_its_own(tmp_path):
+    """With a share the head sees the images of that share and no other: as if only these had been in training."""
+    data = stripes(180)
+    levels = np.array([0.125, 0.25, 0.5, 0.5, 1.0, 1.0])[np.arange(180) // 30]
+    data = replace(data, fraction=np.where(data.part == "train", levels, 1.0))
+    network = timm.create_model("resnet10t", in_chans=1, num_classes=0)  # weights of random networks follow the images
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    asked = replace(ASKED, initial=str(tmp_path / "w.safetensors"))
+    record = probe.train(data, replace(asked, fractions=(0.25, 1.0)), tmp_path)
+    frame = pd.read_parquet(tmp_path / "predictions.parquet")
+    counts = {share: int(((data.part == "train") & (data.fraction <= share)).sum()) for share in (0.25, 1.0)}
+    assert record["labels"] == {"0.25": counts[0.25], "1": counts[1.0]} and counts[0.25] < counts[1.0]
+    assert set(zip(frame["head"], frame["fraction"], strict=True)) == {(h, f) for h in probe.HEADS for f in (0.25, 1.0)}
+    (tmp_path / "few").mkdir()
+    kept = (data.part != "train") | (data.fraction <= 0.25)
+    fewer = {name: getattr(data, name)[kept] for name in ("row", "y", "part", "mirror", "unit_id", "group", "fraction")}
+    probe.train(replace(data, **fewer), asked, tmp_path / "few")
+    alone = pd.read_parquet(tmp_path / "few" / "predictions.parquet")
+    share = frame[frame["fraction"] == 0.25]
+    np.testing.assert_allclose(share["score_1"], alone["score_1"], atol=1e-5)

@@ -13,6 +13,8 @@ from ortholib import datasets, split
 from ortholib.datasets.base import ImageSet, empty_boxes, long_labels
 from ortholib.errors import OrthoError, UsageError
 
+NAMES_OF_RANDOM = ("random", "random without copies")
+
 
 def image_set(group, y, body_part="hand", width=400, part="", grouped_by="copies", readable=True) -> ImageSet:
     """A set without files; every argument is one value or one an image."""
@@ -220,3 +222,30 @@ def test_saved_split_comes_back_and_a_changed_file_is_refused(tmp_path):
     file.write_text(file.read_text().replace("test", "train", 1))
     with pytest.raises(OrthoError, match=r"its content hashes to .* it was changed"):
         split.load(file)
+
+
+def test_random_without_copies_keeps_the_same_parts_less_the_copies_in_training():
+    rng = np.random.default_rng(0)
+    group = np.concatenate([np.arange(300), rng.integers(0, 300, 100)])
+    images = image_set(group, np.arange(400) % 4 == 0)
+    left, taken = (split.make(images, name, "y").images.set_index("image_id") for name in NAMES_OF_RANDOM)
+    removed = left.index.difference(taken.index)
+    elsewhere = set(left.loc[left["part"] != "train", "group"])
+    assert (
+        len(removed) and (left.loc[removed, "part"] == "train").all() and set(left.loc[removed, "group"]) <= elsewhere
+    )
+    assert not set(taken.loc[taken["part"] == "train", "group"]) & elsewhere
+    assert (taken["part"] == left.loc[taken.index, "part"]).all()
+    assert split.make(images, "random without copies", "y").excluded == len(removed)
+
+
+def test_an_official_split_without_validation_gets_one_by_group():
+    group = np.repeat(np.arange(200), 3)
+    part = np.where(group < 160, "train", "test")
+    images = image_set(group, group % 4 == 0, part=part, grouped_by="patient")
+    made = split.make(images, "official", "y")
+    assert_honest(made)
+    of_image = made.images.set_index("image_id")["part"]
+    assert (of_image[part == "test"] == "test").all() and not (of_image[part == "train"] == "test").any()
+    counts = of_image.value_counts()
+    assert counts["val"] == pytest.approx(480 / 8, abs=3) and counts["test"] == 120
