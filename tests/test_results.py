@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import average_precision_score, cohen_kappa_score, recall_score, roc_auc_score, roc_curve
 
 from ortholib import compare, evaluation, fits, results, runs, verdicts
 from ortholib.dino import export, shards
@@ -441,3 +441,24 @@ def test_the_readme_counts_the_images_of_the_recorded_pretraining():
     (pretraining,) = [fit for fit in record["fits"] if fit["kind"] == "pretrain"]
     told = " ".join((root / "README.md").read_text().split())
     assert f"a DINO pretraining on {pretraining['images']:,} unlabelled radiographs" in told
+
+
+def test_cells_of_the_dino_ortho_table_are_those_of_scikit_learn():
+    """Areas of two arms on two sets, and calls at thresholds that scikit-learn finds on the validation rows."""
+    folder = Path(__file__).parents[1] / "results/real/20-dino-ortho"
+    predictions, stored = (pd.read_parquet(folder / f"{name}.parquet") for name in ("predictions", "metrics"))
+    cells = (("random + SL", "fracture", "roc_auc"), ("DINO-Ortho + SL", "oa", "average_precision"))
+    areas = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+    for arm, task, metric in cells:
+        own = (predictions["arm"] == arm) & (predictions["task"] == task) & (predictions["split"] != "random")
+        found, sensitivity = [], []
+        for _, rows in predictions[own].groupby("seed"):
+            val, test = (rows[rows["part"] == part] for part in ("val", "test"))
+            found.append(areas[metric](test["y_true"], test["score_1"]))
+            false, true, thresholds = roc_curve(val["y_true"], val["score_1"], drop_intermediate=False)
+            called = test["score_1"] >= thresholds[np.argmax(true - false)]
+            sensitivity.append(recall_score(test["y_true"], called))
+        assert len(found) == 3
+        shown = stored[(stored["arm"] == arm) & (stored["task"] == task)].set_index("metric")["value"]
+        assert shown[metric] == pytest.approx(np.mean(found), abs=1e-12)
+        assert shown["sensitivity"] == pytest.approx(np.mean(sensitivity), abs=1e-12)

@@ -136,12 +136,12 @@ def planned(parameters: Mapping) -> list[Planned]:
 
 
 def _leak(parameters: Mapping, arm: str) -> list[Planned]:
-    """The same test images, with their copies left in training and taken out."""
+    """The same test images, their copies left in training and taken out: frozen, and fine-tuned `leak_seeds` times."""
     begin, found = start(arm, parameters), []
     name, task = parameters["leak_set"].split(":")
     for split in SPLITS:
         asked = (name, task, split)
-        seeds = range(parameters["seeds"])
+        seeds = range(parameters["leak_seeds"])
         found += [Planned(FINETUNED, arm, _finetune(parameters, begin, asked, seed)) for seed in seeds]
         found += _probes(parameters, arm, begin, asked, (1.0,))
     return found
