@@ -73,9 +73,12 @@ def subgroups(scored: pd.DataFrame, edition: str, draws: int) -> pd.DataFrame:
 
 
 def blocks(scored: pd.DataFrame, edition: str) -> pd.DataFrame:
-    """The fine-tuned arms' rows on test with the column block: set and body part, over which arms are ranked."""
-    frames = []
-    for dataset, of_set in fine_tuned(scored).groupby("dataset", sort=False):
+    """Rows on test of the arms fine-tuned on every set, with the column block: set and body part, over which arms are
+    ranked."""
+    rows, frames = fine_tuned(scored), []
+    sets_of = rows.groupby("arm")["dataset"].nunique()
+    everywhere = sets_of.index[sets_of == rows["dataset"].nunique()]
+    for dataset, of_set in rows[rows["arm"].isin(everywhere)].groupby("dataset", sort=False):
         joined = of_set.merge(traits(dataset, edition), on="unit_id", validate="many_to_one")
         name = WORDS[of_set["task"].iloc[0]].split(",")[0]
         frames.append(joined.assign(block=name + ", " + joined["body part"].replace("", "all")))

@@ -16,13 +16,16 @@ WORDS = {"fracture": "FracAtlas, fracture", "abnormal": "MURA, abnormal", "oa": 
 
 
 def arms(parameters: Mapping) -> str:
-    """Which arms there are, what they start from, and whether they are run here, as a Markdown table."""
+    """Which arms there are, what they start from, and whether they are run here, as a Markdown table; below it, the way
+    to run the others."""
     lacking, rows = plan.missing(parameters), []
     for arm in plan.ARMS:
         kind = "published" if arm in plan.PUBLISHED else "control"
-        here = f"**not run**: {lacking[arm]}" if arm in lacking else "run"
+        here = "**not run**, see below" if arm in lacking else "run"
         rows.append((arm, kind, plan.initial(arm, parameters), here))
-    return pd.DataFrame(rows, columns=["arm", "kind", "starts from", "here"]).to_markdown(index=False)
+    table = pd.DataFrame(rows, columns=["arm", "kind", "starts from", "here"]).to_markdown(index=False)
+    ways = {way: [arm for arm in lacking if lacking[arm] == way] for way in lacking.values()}
+    return "\n".join([table, "", *(f"- Not run: {'; '.join(names)}. {way}" for way, names in ways.items())])
 
 
 def differences(table: pd.DataFrame, question: str) -> str:
