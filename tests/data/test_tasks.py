@@ -67,7 +67,7 @@ def test_an_image_that_cannot_be_packed_is_left_out(real, monkeypatch):
 
 
 def test_unknown_words(real):
-    with pytest.raises(UsageError, match="'age' is no task; known: kl, oa, fracture"):
+    with pytest.raises(UsageError, match="'age' is no task; known: kl, oa, abnormal, fracture"):
         tasks.prepare("kneekl", "age", "official", SIZE, "real")
     with pytest.raises(UsageError, match=r"fraction 0\.3 is not offered; expected one of 0\.125, 0\.25, 0\.5, 1\.0"):
         tasks.prepare("kneekl", "kl", "official", SIZE, "real", 0.3)
