@@ -135,7 +135,7 @@ def _arranged(rows: list[list[Line2D]]) -> tuple[list[Line2D], int, int]:
 def training_curves(history: pd.DataFrame, reference: pd.DataFrame | None = None) -> Figure:
     """Validation ROC AUC and accuracy of several arms by epoch, a column of panels for each data set.
 
-    history    a row an epoch, columns `set` (title of the data set, at most two), `arm` (at most seven), `seed`, `epoch`,
+    history    a row an epoch, columns `set` (title of the data set, at most two), `arm` (at most 7), `seed`, `epoch`,
                `train_accuracy`, `val_accuracy`, `val_metric` (ROC AUC on validation) and, where it is known, `majority`
                (share of the commonest class in validation, one a set): what is right without looking at an image
     reference  columns `set`, `value` (the ROC AUC to be reached) and, where it is known, `arm` (whose final value it
