@@ -23,26 +23,27 @@ def arms(parameters: Mapping) -> str:
         kind = "published" if arm in plan.PUBLISHED else "control"
         here = "**not run**, see below" if arm in lacking else "run"
         rows.append((arm, kind, plan.initial(arm, parameters), here))
-    table = pd.DataFrame(rows, columns=["arm", "kind", "starts from", "here"]).to_markdown(index=False)
+    table = _table(("arm", "kind", "starts from", "here"), rows)
     ways = {way: [arm for arm in lacking if lacking[arm] == way] for way in lacking.values()}
     return "\n".join([table, "", *(f"- Not run: {'; '.join(names)}. {way}" for way, names in ways.items())])
 
 
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table of cells that are text already."""
+    head = list(head)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
 def differences(table: pd.DataFrame, question: str) -> str:
     """The differences about one question as a Markdown table, or that none was made."""
-    rows = table[table["question"] == question] if len(table) else table
-    lines = [
-        "| set, metric | arm | against | difference (95 % interval) | Holm p | says | n |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows.to_dict("records"):
+    rows = []
+    for row in table[table["question"] == question].to_dict("records") if len(table) else []:
         span = prose.signed(f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})")
         arms = [f"{row[name]}: {row[f'value_{name}']:.3f}" for name in ("arm", "reference")]
         n = f"{row['n']:,} in {prose.count(row['n_groups'], 'group')}"
-        lines.append(
-            f"| {titled(row)} | {' | '.join(arms)} | {span} | {row['p_holm']:.3g} | {prose.verdict(row)} | {n} |"
-        )
-    return "\n".join(lines) if len(rows) else "*Not run: the arms that this asks for are not there.*"
+        rows.append((titled(row), *arms, span, f"{row['p_holm']:.3g}", prose.verdict(row), n))
+    head = ("set, metric", "arm", "against", "difference (95 % interval)", "Holm p", "says", "n")
+    return _table(head, rows) if rows else "*Not run: the arms that this asks for are not there.*"
 
 
 def titled(row: Mapping) -> str:
@@ -75,27 +76,17 @@ def _against(row: Mapping) -> str:
 
 def table_one(values: pd.DataFrame, at_half: pd.DataFrame) -> str:
     """Our half of the paper's table as Markdown: the four metrics of each fine-tuned arm, and calls at 0.5 beside."""
-    head = (
-        "set",
-        "arm",
-        "ROC AUC",
-        "PR AUC",
-        "threshold",
-        "sensitivity",
-        "specificity",
-        "sensitivity at 0.5",
-        "specificity",
-    )
-    lines = [f"| {' | '.join(head)} |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
+    head = ["set", "arm", "ROC AUC", "PR AUC", "threshold", "sensitivity", "specificity"]
+    head += ["sensitivity at 0.5", "specificity at 0.5"]
+    rows = []
     main = values[(values["use"] == FINETUNED) & (values["fraction"] == 1) & (values["split"] != "random")]
-    for (task, arm), rows in main.groupby(["task", "arm"], sort=False):
-        ours = rows.set_index("metric").loc
+    for (task, arm), of_arm in main.groupby(["task", "arm"], sort=False):
+        ours = of_arm.set_index("metric").loc
         halves = at_half[(at_half["task"] == task) & (at_half["arm"] == arm)].set_index("metric").loc
         cells = [_cell(ours[name]) for name in AREAS] + [f"{ours['sensitivity']['threshold']:.2f}"]
         cells += [_cell(of[name]) for of in (ours, halves) for name in ("sensitivity", "specificity")]
-        lines.append(f"| {WORDS[task]} | {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((WORDS[task], arm, *cells))
+    return _table(head, rows)
 
 
 def _cell(row: pd.Series) -> str:
@@ -161,11 +152,7 @@ def published(judged: pd.DataFrame) -> str:
 
 def calibrated(scored: pd.DataFrame, draws: int) -> str:
     """What temperature scaling does to the fine-tuned arms, as a Markdown table."""
-    validation = fine_tuned(scored, "val")
-    lines = [
-        "| set | arm | T | ECE before | ECE after | change (95 % interval) | likelihood |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    validation, lines = fine_tuned(scored, "val"), []
     for (task, arm), test in fine_tuned(scored).groupby(["task", "arm"], sort=False):
         known = validation[(validation["task"] == task) & (validation["arm"] == arm)]
         change = calibration.before_after(known.reset_index(drop=True), test.reset_index(drop=True), draws)
@@ -174,9 +161,8 @@ def calibrated(scored: pd.DataFrame, draws: int) -> str:
         before, after = (f"{rows[('ece', name)]['value']:.3f}" for name in ("before", "after"))
         span = prose.signed(f"{step['value']:+.3f} ({step['low']:+.3f} to {step['high']:+.3f})")
         said = "no change shown" if worth["low"] <= 0 <= worth["high"] else "better" if worth["high"] < 0 else "worse"
-        temperature = f"{change['temperature'].iloc[0]:.2f}"
-        lines.append(f"| {WORDS[task]} | {arm} | {temperature} | {before} | {after} | {span} | {said} |")
-    return "\n".join(lines)
+        lines.append((WORDS[task], arm, f"{change['temperature'].iloc[0]:.2f}", before, after, span, said))
+    return _table(("set", "arm", "T", "ECE before", "ECE after", "change (95 % interval)", "likelihood"), lines)
 
 
 def subgroup_bars(groups: pd.DataFrame) -> pd.DataFrame:
@@ -207,20 +193,11 @@ def kappa(table: pd.DataFrame) -> str:
 
 def seeds(scored: pd.DataFrame, draws: int) -> str:
     """What another training and what another test set would change, as a Markdown table of standard deviations."""
-    lines = [
-        "| set | arm | metric | value | another training | another test set | trainings |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for (task, arm), rows in fine_tuned(scored).groupby(["task", "arm"], sort=False):
         for row in spread.seed_spread(rows.reset_index(drop=True), AREAS, draws=draws).to_dict("records"):
             training = "not known" if np.isnan(row["seed_sd"]) else f"{row['seed_sd']:.3f}"
-            cells = (
-                WORDS[task],
-                arm,
-                NAMES[row["metric"]],
-                f"{row['value']:.3f}",
-                training,
-                f"{row['one_seed_sd']:.3f}",
-            )
-            lines.append(f"| {' | '.join(cells)} | {row['seeds']} |")
-    return "\n".join(lines)
+            deviations = (f"{row['value']:.3f}", training, f"{row['one_seed_sd']:.3f}")
+            lines.append((WORDS[task], arm, NAMES[row["metric"]], *deviations, str(row["seeds"])))
+    head = ("set", "arm", "metric", "value", "another training", "another test set", "trainings")
+    return _table(head, lines)
