@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ortholib import book, datasets, fits, paths, plans, provenance, runs
+from ortholib import book, datasets, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
 
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
@@ -33,11 +33,11 @@ def planned(chapter, edition):
 
 def fit_key(chapter, edition, number):
     asked = planned(chapter, edition)[int(number)]
-    return [str(asked), provenance.code_hash(fits.modules(asked)), data_key(chapter, edition)]
+    return [str(asked), provenance.package(), data_key(chapter, edition)]
 
 
 def made_by(chapter, edition):
-    return [runs.chapter_key(chapter, edition), data_key(chapter, edition)]
+    return [runs.trigger(chapter, edition), data_key(chapter, edition)]
 
 
 def generated(edition):

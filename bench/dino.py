@@ -35,10 +35,10 @@ from ortholib import device as devices
 from ortholib.dino import compiling, flops, memory, pretrain
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches, Images
-from ortholib.dino.settings import Pretrain
 from ortholib.dino.step import DINO, optimizer_of, step
 from ortholib.errors import OrthoError
 from ortholib.imagefile import Plane
+from ortholib.settings import Pretrain
 
 CPU = Pretrain(("fracatlas:all",), 256, 1, "resnet18", batch=32, locals=6, prototypes=2048, teacher_temperature=0.04)
 # crops as lightly ships them, for both; a GPU's are those of the published ResNet-50, for both
@@ -70,7 +70,7 @@ def ours(settings: Pretrain, task: dict, device: torch.device, dtype: torch.dtyp
     """A step with all that `ortholib.dino.pretrain.train` does in one, and one on crops that are there already."""
     if device.type == "cpu":
         memory.keep()
-    model = DINO(pretrain.build(settings), settings.prototypes, settings.hidden, settings.bottleneck)
+    model = DINO(pretrain.build(settings, None), settings.prototypes, settings.hidden, settings.bottleneck)
     model = model.to(device, memory_format=torch.channels_last)
     render = views if devices.cannot_compile() else compiling.compile_parts(model)
     optimizer = optimizer_of(model, settings.optimizer)

@@ -15,7 +15,7 @@ from ortholib import networks
 from ortholib.classify.augment import Augmentation, augment, normalise
 from ortholib.classify.finetune import Batches
 from ortholib.classify.labelled import Labelled
-from ortholib.classify.settings import Finetune
+from ortholib.settings import Finetune
 
 ON = {"cpu": {"backbone": "resnet18", "batch": 32}, "cuda": {"backbone": "resnet50", "batch": 256}}
 N, CLASSES = {"cpu": 512, "cuda": 4096}, 5
@@ -36,10 +36,8 @@ def data(n: int, side: int) -> Labelled:
 def run() -> dict:
     """Median rates over rounds in turn, so that a busy machine slows both."""
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    settings, n = Finetune("bench", "kl", "official", size=224, epochs=1, **ON[device.type]), N[device.type]
-    model = (
-        networks.build(settings.backbone, "random", 0, CLASSES).to(device, memory_format=torch.channels_last).train()
-    )
+    settings, n = Finetune(size=224, epochs=1, **ON[device.type]), N[device.type]
+    model = networks.build(settings.backbone, None, 0, CLASSES).to(device, memory_format=torch.channels_last).train()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
     labelled, ranges = data(n, settings.size), Augmentation()

@@ -20,7 +20,7 @@ import yaml
 
 from ortholib import beside, ledger, methodspage, paths, results
 from ortholib.errors import OrthoError
-from ortholib.provenance import code_hash, modules_used
+from ortholib.provenance import package
 
 BANNER = "Phantom: these numbers come from generated images and prove the machinery, never a medical claim."
 EARLIER = "recorded with an earlier version"
@@ -52,11 +52,9 @@ class Run:
         return all((self.folder / name).is_file() for name in ("notebook.ipynb", "run.json"))
 
     @cached_property
-    def earlier(self) -> bool:
-        """True where notebook, parameters or modules changed since this promoted run was recorded."""
-        from ortholib.runs import chapter_key  # here, because only promoted pages need the whole run machinery
-
-        return self.edition in PROMOTED and self.record["key"] != chapter_key(self.chapter, self.edition)
+    def earlier(self) -> list[str]:
+        """What is no longer as it was when this promoted run was recorded."""
+        return results.stale(self.folder) if self.edition in PROMOTED else []
 
 
 def chapters() -> list[str]:
@@ -147,7 +145,7 @@ def provenance(run: Run) -> str:
 def _fill_radiographs(page: nbformat.NotebookNode, run: Run, phantom: Run) -> None:
     """Give the cells tagged `radiographs` of a promoted page pictures: this machine's own, else the phantom's."""
     local = _local_run(run)
-    own = local is not None and local.record.get("key") == run.record["key"]
+    own = local is not None and local.record["parameters"] == run.record["parameters"]
     source = {cell.id: cell for cell in (local if own else phantom).notebook.cells}
     cells = []
     for cell in page.cells:
@@ -192,7 +190,7 @@ def page(run: Run, phantom: Run, appendix: bool = False) -> nbformat.NotebookNod
     else:
         _fill_radiographs(result, run, phantom)
         if run.earlier:
-            notices.append(_div("earlier-version", f"This page was {EARLIER} of its notebook, parameters or modules."))
+            notices.append(_div("earlier-version", f"This page was {EARLIER} of its {', '.join(run.earlier)}."))
     _clean(result)
     if appendix:
         _drop_labels(result)
@@ -292,9 +290,8 @@ def source_key() -> str:
     files = [f for folder in ("book", "results") for f in sorted((root / folder).rglob("*")) if f.is_file()]
     files = [f for f in files if not any(f.is_relative_to(folder) for folder in made) and "__pycache__" not in f.parts]
     files.append(root / "params" / "published.yaml")
-    code = code_hash(modules_used("from ortholib import beside, methodspage"))
-    digest = hashlib.sha256(code.encode())
-    for file in [*files, Path(__file__)]:
+    digest = hashlib.sha256(package().encode())
+    for file in files:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 

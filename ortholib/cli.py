@@ -286,10 +286,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Make a fit, or open the stored one. A killed fit goes on from its last checkpoint."""
-    from ortholib import fits, plans, runs
+    from ortholib import fits, plans, runs, settings
 
     if Path(spec).is_file():
-        asked = fits.settings(yamlfile.mapping(Path(spec)))
+        asked = settings.parse(yamlfile.mapping(Path(spec)))
     else:
         chapter, _, number = spec.partition(":")
         planned = plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
@@ -299,7 +299,8 @@ def fit(
         asked = planned[int(number)]
     with lines_for_people(as_json):
         made = fits.ensure(asked, edition)
-    facts = {name: made.record[name] for name in ("kind", "steps", "images_per_s", "mfu", "wall_seconds")}
+    facts = {"kind": made.record["recipe"].split("/")[0]}
+    facts |= {name: made.record[name] for name in ("recipe", "steps", "images_per_s", "mfu", "wall_seconds")}
     told = ("best_epoch", "val_metric", "threshold", "last")  # the last: of a pretraining
     metrics = {name: made.record[name] for name in told if name in made.record}
     show({"key": made.key, "folder": str(made.folder), **facts, "metrics": metrics}, as_json)

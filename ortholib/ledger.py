@@ -1,5 +1,6 @@
 """The published numbers and claims, as written in `params/published.yaml`. What ours say of them: `verdicts`."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -68,6 +69,11 @@ SCHEMA = pa.DataFrameSchema(
     unique=["claim", "task", "metric", "arm", "reference"],
     strict=True,
 )
+
+
+def version() -> str:
+    """Hash of what `table` says, 16 digits."""
+    return hashlib.sha256(table().to_csv(index=False).encode()).hexdigest()[:16]
 
 
 def table() -> pd.DataFrame:

@@ -22,9 +22,9 @@ def resnet50_tiny(pretrained: bool = False, **options) -> torch.nn.Module:
     return timm.create_model("resnet50", pretrained=pretrained, **TINY, **options)
 
 
-def build(name: str, initial: str, seed: int, classes: int = 0) -> torch.nn.Module:
+def build(name: str, weights: Path | None, seed: int, classes: int = 0) -> torch.nn.Module:
     """The network timm knows by `name`, with one input channel and `classes` outputs (0: its features), at its initial
-    weights: `random`, or a file of weights (see `load`). seed: of everything that no file gives.
+    weights: those of a file (see `load`), or random ones. seed: of everything that no file gives.
 
     Raises UsageError for a name timm does not know, OrthoError for weights that are absent or do not fit.
     """
@@ -35,8 +35,8 @@ def build(name: str, initial: str, seed: int, classes: int = 0) -> torch.nn.Modu
     options = {"dynamic_img_size": True} if name.startswith("vit") else {}
     # pretrained=False: timm never looks for a network
     network = timm.create_model(name, pretrained=False, in_chans=1, num_classes=classes, **options)
-    if initial != "random":
-        load(network, Path(initial), name)
+    if weights is not None:
+        load(network, weights, name)
     return network
 
 

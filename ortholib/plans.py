@@ -1,8 +1,7 @@
 """Which fits a chapter asks for: one truth for the notebook that shows them and the batch that makes them first."""
 
-from ortholib.classify.settings import Finetune
-from ortholib.dino.settings import Pretrain
 from ortholib.dinoortho import plan as dinoplan
+from ortholib.settings import Finetune, Pretrain
 
 # parameters of a chapter that go into its fits unchanged
 TRAINING = ("size", "epochs", "backbone", "batch", "learning_rate", "contrast", "start", "ema", "patience")

@@ -1,12 +1,11 @@
 """Frozen features put to the test: a pretrained backbone against random ones, on the labelled sets of the study."""
 
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
 
 from ortholib import compare, evaluation, fits, prose
 from ortholib.classify import probe
-from ortholib.classify.probesettings import Probe
+from ortholib.settings import Pretrain, Probe, on
 
 # set -> its task, its split, and the metrics that are spoken of: few, since they share one correction
 TASKS = {
@@ -23,29 +22,22 @@ ABOUT = ["dataset", "task", "split", "part"]
 WEIGHTS = ["backbone", "initial"]  # what the ledger asks of an arm
 
 
-def ensure(backbone: str, weights: Path, random_seeds: int, size: int, edition: str) -> list[fits.Fit]:
+def ensure(pretrained: Pretrain, random_seeds: int, edition: str) -> list[fits.Fit]:
     """A probe of the pretrained weights and one of each random start, on every set of `TASKS`."""
-    starts = [(str(weights), 0), *(("random", seed) for seed in range(random_seeds))]
+    starts = [(pretrained, 0), *(("random", seed) for seed in range(random_seeds))]
+    size, backbone = pretrained.size, pretrained.backbone
     return [
-        fits.ensure(Probe(name, task, split, size, backbone, initial, seed), edition)
+        fits.ensure(on(Probe(size, backbone, initial, seed), name, task, split), edition)
         for name, (task, split, _) in TASKS.items()
         for initial, seed in starts
     ]
 
 
 def predictions(made: list[fits.Fit]) -> pd.DataFrame:
-    """Scores of all probes on validation and test, arms called "DINO, linear" and "random weights, kNN", with backbone
-    and initial weights."""
-    frames = []
-    for fit in made:
-        asked = fit.record["settings"]
-        random = asked["initial"] == "random"
-        frame = fit.predictions.assign(
-            backbone=asked["backbone"], initial="random" if random else "own DINO pretraining"
-        )
-        head = frame["arm"].str.split(", ").str[-1]
-        frames.append(frame.assign(arm=("random weights, " if random else "DINO, ") + head))
-    return pd.concat(frames, ignore_index=True)
+    """Scores of all probes on validation and test, arms called "DINO, linear" and "random weights, kNN"."""
+    scored = pd.concat([fit.predictions for fit in made], ignore_index=True)
+    start = np.where(scored["initial"] == "random", "random weights", "DINO")
+    return scored.assign(arm=[f"{name}, {head}" for name, head in zip(start, scored["head"], strict=True)])
 
 
 def evaluate(scored: pd.DataFrame, draws: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,7 +12,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from ortholib import fits, ledger, paths, verdicts
+from ortholib import fits, ledger, paths, settings, verdicts
 from ortholib.compare import compare
 from ortholib.errors import OrthoError, UsageError
 from ortholib.evaluation import FIXED, ONE_OF, evaluate
@@ -22,6 +22,7 @@ COLUMNS = ["edition", "paper", "arm", "dataset", "split", "part", "task"]
 COLUMNS += ["metric", "value", "low", "high", "n", "n_groups", "seeds", "run"]
 LIMIT = 25 * 2**20  # bytes of one promoted run
 WEIGHTS_LIMIT = 60 * 2**20  # bytes of all promoted weights
+KEPT = (".parquet", ".json", ".md")  # of a fit's files; its weights and checkpoints are not
 WITHHELD = "*Radiographs are not redistributed; the book shows this gallery from the local data, or from the phantom.*"
 
 
@@ -78,8 +79,9 @@ def record(run: Path) -> Path:
     """Promote a finished real or paper run to `results/<edition>/<chapter>` and return that folder.
 
     Checked first: the record says done and not phantom, every metric and every difference between arms recomputes from
-    the stored predictions within 1e-9, ids are hashed, and the whole is at most 25 MiB. Where several seeds had their
-    own thresholds, the predictions carry them in the columns threshold and specificity_threshold. Left out: the log,
+    the stored predictions within 1e-9, ids are hashed, and the whole is at most 25 MiB; what is refused leaves nothing.
+    Where several seeds had their own thresholds, the predictions carry them in the columns threshold and
+    specificity_threshold. Left out: the log,
     and what cells tagged `radiographs` drew, in the notebook and as figure files. Folders of this machine are named by
     what they are. The chapter's fits go along, to `results/<edition>/fits`, of their weights only pretrained backbones,
     to `results/weights`; those that only the run it replaces named are deleted.
@@ -92,51 +94,84 @@ def record(run: Path) -> Path:
         raise UsageError(f"{run} is no run of a chapter: it holds no notebook.ipynb. See runs/<edition>/<chapter>.")
     if facts["status"] != "done" or facts["edition"] == "phantom":
         raise OrthoError(f"{run}: a {facts['status']} {facts['edition']} run; only finished real or paper runs count.")
-    _check_predictions(run)
+    check(run)
     target = _promoted() / facts["edition"] / facts["notebook"]
     staging = target.with_name(target.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
+    staged = {staging: target}
     try:
         _stage(run, staging)
         size = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
         if size > LIMIT:
             raise OrthoError(f"{run} holds {size / 2**20:.0f} MiB; a promoted run may hold {LIMIT / 2**20:.0f}.")
-        _stage_fits(facts)
+        for key in facts.get("fits", []):
+            _stage_fit(key, facts["edition"], staged)
+        held = sum(file.stat().st_size for file in _weights("").rglob("*.safetensors"))
+        if held > WEIGHTS_LIMIT:
+            raise OrthoError(
+                f"{_weights('')} would hold {held / 2**20:.0f} MiB of weights; at most {WEIGHTS_LIMIT / 2**20:.0f} are "
+                "kept. Delete those of an older pretraining."
+            )
         before = _named_fits(target.parent)
-        paths.put(staging, target)
+        for made, place in reversed(staged.items()):  # the chapter last: its fits are there when it is
+            paths.put(made, place)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for made in staged:
+            shutil.rmtree(made, ignore_errors=True)
     for key in before - _named_fits(target.parent):
         for gone in (fits.stored(_promoted(), facts["edition"], key), _weights(key)):
             shutil.rmtree(gone, ignore_errors=True)
     return target
 
 
-def _stage_fits(facts: dict) -> None:
-    """Copy record, history, predictions and card of a chapter's fits to where promoted fits lie, and pretrained
-    weights, in parts, to `results/weights`."""
+def _stage_fit(key: str, edition: str, staged: dict[Path, Path]) -> None:
+    """Copy all that chapters read of a fit, and pretrained weights in parts, beside where promoted ones lie, and add
+    staging folder and place to `staged`; nothing where this run used the promoted fit."""
     from ortholib.dino import export, shards  # torch, which takes seconds to import
 
-    for key in (fit["key"] for fit in facts.get("fits", [])):
-        made, target = (fits.stored(root, facts["edition"], key) for root in (paths.runs(), _promoted()))
-        if not made.is_dir() and target.is_dir():
-            continue  # this run used the promoted one
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ("history.parquet", "predictions.parquet", "backbone.md"):
-            if (made / name).is_file():
-                if name == "predictions.parquet":
-                    _check_hashed(made / name)
-                shutil.copyfile(made / name, target / name)
-        (target / "run.json").write_text(_anywhere((made / "run.json").read_text()))
-        if (made / export.NAME).is_file():
-            shards.split(made / export.NAME, _weights(key))
-            shutil.copyfile(made / "backbone.md", _weights(key) / "README.md")  # the card stands with its weights
-    held = sum(file.stat().st_size for file in _weights("").rglob("*.safetensors"))
-    if held > WEIGHTS_LIMIT:
-        raise OrthoError(
-            f"{_weights('')} would hold {held / 2**20:.0f} MiB of weights; at most {WEIGHTS_LIMIT / 2**20:.0f} are "
-            "kept. Delete those of an older pretraining."
-        )
+    made, target = (fits.stored(root, edition, key) for root in (paths.runs(), _promoted()))
+    if not made.is_dir() and target.is_dir():
+        return
+    staging = target.with_name(key + ".partial")
+    staged[staging] = target
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(made, staging, ignore=lambda folder, names: {n for n in names if Path(n).suffix not in KEPT})
+    for file in staging.glob("*.parquet"):
+        _check_hashed(file)
+    (staging / "run.json").write_text(_anywhere((made / "run.json").read_text()))
+    if (made / export.NAME).is_file():
+        weights = _weights(key + ".partial")
+        staged[weights] = _weights(key)
+        shutil.rmtree(weights, ignore_errors=True)
+        shards.split(made / export.NAME, weights)
+        shutil.copyfile(made / "backbone.md", weights / "README.md")  # the card stands with its weights
+
+
+def stale(run: Path) -> list[str]:
+    """What is no longer as it was when a run was promoted, in words: notebook, parameters, the published values it
+    compares with, the recipe of one of its fits, numbers that do not recompute. Empty for a current one.
+    """
+    from ortholib import runs  # papermill's world, which only this needs
+
+    facts = json.loads((run / "run.json").read_text())
+    chapter, edition, found = facts["notebook"], facts["edition"], []
+    if runs.sources(nbformat.read(run / "notebook.ipynb", as_version=4)) != runs.sources(chapter):
+        found.append("notebook")
+    if facts["parameters"] != json.loads(_anywhere(json.dumps(runs.parameters(chapter, edition)))):
+        found.append("parameters")
+    if facts.get("published", ledger.version()) != ledger.version():
+        found.append("published values")
+    known = {shape.recipe for shape in settings.KINDS.values()}
+    for key in facts.get("fits", []):
+        file = fits.stored(_promoted(), edition, key) / "run.json"
+        fit = json.loads(file.read_text()) if file.is_file() else {"recipe": f"fit {key}, which is not there"}
+        if fit["recipe"] not in known or fit["golden"] != settings.golden(fit["recipe"]):
+            found.append(f"recipe {fit['recipe']}")
+    try:
+        check(run)
+    except OrthoError as error:
+        found.append(f"numbers: {error}")
+    return list(dict.fromkeys(found))
 
 
 def _weights(key: str) -> Path:
@@ -147,7 +182,7 @@ def _weights(key: str) -> Path:
 def _named_fits(edition: Path) -> set[str]:
     """Keys of the fits that the promoted chapters of an edition were made with."""
     records = [json.loads(file.read_text()) for file in edition.glob("*/run.json")]
-    return {fit["key"] for record in records for fit in record.get("fits", [])}
+    return {key for record in records for key in record.get("fits", [])}
 
 
 def _promoted() -> Path:
@@ -207,7 +242,9 @@ def _anywhere(text: str) -> str:
     return text
 
 
-def _check_predictions(run: Path) -> None:
+def check(run: Path) -> None:
+    """Raise OrthoError where metrics or differences of a run do not recompute from its predictions within 1e-9, or ids
+    are not hashed."""
     if not (run / "metrics.parquet").is_file():
         for name in ("predictions.parquet", "differences.parquet"):
             if (run / name).is_file():
@@ -298,9 +335,9 @@ def _check_same(rows: pd.DataFrame, made: pd.DataFrame, keys: list[str], numbers
 
 
 def _check_hashed(file: Path) -> pd.DataFrame:
-    """The predictions in a file. Raises OrthoError where they carry ids that are not hashed."""
+    """The table in a file. Raises OrthoError where it carries ids that are not hashed."""
     predictions = pd.read_parquet(file)
-    for column in ("unit_id", "group"):
+    for column in {"unit_id", "group"} & set(predictions):
         if not predictions[column].astype(str).str.fullmatch("[0-9a-f]{12}").all():
             raise OrthoError(f"{file}: {column} is not hashed; see `ortholib.ids`.")
     return predictions

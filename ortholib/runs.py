@@ -23,7 +23,7 @@ import nbformat
 import pandas as pd
 from IPython.display import HTML
 
-from ortholib import figures, fits, locks, paths, plans, provenance, yamlfile
+from ortholib import figures, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
 
@@ -105,18 +105,18 @@ def parameter_table(notebook: str, values: dict) -> str:
     return "\n".join(["| parameter | value | meaning |", "|---|---|---|", *rows])
 
 
-def chapter_key(notebook: str, edition: str, overrides: dict | None = None) -> str:
-    """Hash of what a chapter is made by: its cells, its parameters, the modules it uses and, where it compares with
-    them, the published values (16 digits)."""
-    cells = nbformat.read(_path(notebook), as_version=4).cells
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    values = parameters(notebook, edition, overrides)
-    used = provenance.modules_used(code + "\nimport ortholib.plans")
-    for asked in plans.CHAPTERS[notebook][1](values):  # trainers are imported by name
-        used |= fits.modules(asked)
-    parts = [[cell.source for cell in cells], values, provenance.code_hash(used)]
-    if provenance.PACKAGE / "ledger.py" in used:
-        parts.append((paths.project() / "params" / "published.yaml").read_text())
+def sources(notebook: str | nbformat.NotebookNode) -> list[str]:
+    """The cells of a chapter, or of an executed one, as they were written."""
+    read = nbformat.read(_path(notebook), as_version=4) if isinstance(notebook, str) else notebook
+    return [cell.source for cell in read.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def trigger(notebook: str, edition: str) -> str:
+    """Hash of all that a chapter could be made by: its cells and parameters, the package, the published values (16
+    digits). Snakemake executes it again where this changes; whether a recorded one is current is for `results.stale`.
+    """
+    published = (paths.project() / "params" / "published.yaml").read_text()
+    parts = [sources(notebook), parameters(notebook, edition), provenance.package(), published]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -127,18 +127,17 @@ def execute(notebook: str, edition: str, overrides: dict | None = None) -> Path:
     half-run notebook stays in `<folder>.failed`), or saying that the kernel died. Ctrl-C ends the kernel too and
     leaves `.partial`, which the next run clears.
     """
-    values, key = parameters(notebook, edition, overrides), chapter_key(notebook, edition, overrides)
-    folder = paths.runs() / edition / notebook
+    values, folder = parameters(notebook, edition, overrides), paths.runs() / edition / notebook
     with locks.held(folder):
-        return _execute(notebook, edition, values, key, folder)
+        return _execute(notebook, edition, values, folder)
 
 
-def _execute(notebook: str, edition: str, values: dict, key: str, folder: Path) -> Path:
+def _execute(notebook: str, edition: str, values: dict, folder: Path) -> Path:
     partial, failed = folder.with_name(notebook + ".partial"), folder.with_name(notebook + ".failed")
     for old in (partial, failed):
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    record = provenance.record() | {"notebook": notebook, "edition": edition, "parameters": values, "key": key}
+    record = provenance.record() | {"notebook": notebook, "edition": edition, "parameters": values}
     record["started"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     begun = time.perf_counter()
     problem = _papermill(_path(notebook), partial, values)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ortholib import evaluation, ids
 from ortholib.classify.labelled import Labelled
-from ortholib.classify.settings import Finetune
+from ortholib.settings import Finetune
 
 PARAMETERS = """edition: str = "phantom"  # phantom, real or paper
 epochs: int = 3  # at most
@@ -17,7 +17,9 @@ rate: float = 1e-3  # of the optimizer
 mirror: bool = False  # left to right
 backbone: str = "resnet10t"  # any timm network
 """
-SETTINGS = Finetune("blobs", "disc", "official", 32, 3, backbone="resnet10t", batch=16, ema=0.5)
+SETTINGS = Finetune(
+    32, 3, dataset="blobs", task="disc", split="official", backbone="resnet10t", batch=16, ema=0.5
+)
 CHAPTER = "00-data"  # under the name of a real one, so that other processes know it too
 
 
@@ -95,7 +97,7 @@ def finished(root: Path, edition: str = "real", chapter: str = "30-knee-oa") -> 
         (folder / "figures" / f"{name}.png").write_bytes(b"picture of " + name.encode())
         (folder / "figures" / f"{name}.json").write_text(json.dumps({"alt": name}))
     (folder / "run.log").write_text(str(root))
-    record = {"notebook": chapter, "edition": edition, "status": "done", "key": "k"}
+    record = {"notebook": chapter, "edition": edition, "status": "done"}
     (folder / "run.json").write_text(json.dumps(record | {"parameters": {"weights": str(root / "w.safetensors")}}))
     scored = predictions()
     about = {"paper": "A paper", **scored.iloc[0][["arm", "dataset", "split", "part", "task"]].to_dict()}

@@ -9,10 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ortholib import evaluation, ids, ledger, plans, runs, verdicts
-from ortholib.classify.settings import Finetune
-from ortholib.dino.settings import Pretrain
 from ortholib.dinoortho import plan, scores, subsets, told
 from ortholib.errors import UsageError
+from ortholib.settings import Finetune, Pretrain
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = "20-dino-ortho"
@@ -188,7 +187,7 @@ def test_a_leaking_or_frozen_arm_never_gives_a_verdict():
 
 
 def test_arms_are_named_by_how_they_were_made():
-    trained = Finetune("fracatlas", "fracture", "clean", 64, 1)
+    trained = Finetune(64, 1, dataset="fracatlas", task="fracture", split="clean")
     name = scores._name
     assert name(plan.Planned(plan.FINETUNED, "SL", trained), "", 1.0) == "SL"
     assert name(plan.Planned(plan.FINETUNED, "SL", trained), "", 0.125) == "SL, 12.5 % of the labels"

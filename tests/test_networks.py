@@ -68,8 +68,8 @@ def test_code_is_not_loaded(tmp_path, capsys):
 
 def test_a_classifier_is_never_taken_from_the_file(tmp_path, coloured):
     torch.save(coloured.state_dict(), tmp_path / "w.pth")
-    networks_own = networks.build("resnet10t", "random", 3, 2)
-    loaded = networks.build("resnet10t", str(tmp_path / "w.pth"), 3, 2)
+    networks_own = networks.build("resnet10t", None, 3, 2)
+    loaded = networks.build("resnet10t", tmp_path / "w.pth", 3, 2)
     assert torch.equal(loaded.fc.weight, networks_own.fc.weight)
     assert torch.equal(loaded.layer1[0].conv1.weight, coloured.layer1[0].conv1.weight)
 
@@ -79,8 +79,8 @@ def test_every_published_network_loads_its_stand_in(monkeypatch, tmp_path):
     weights.write_weights(tmp_path / "weights")
     monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "weights"))
     for name in encoders.ENCODERS:
-        network = networks.build("resnet50_tiny", str(encoders.find(name, "real")), 0)
-        random = networks.build("resnet50_tiny", "random", 0)
+        network = networks.build("resnet50_tiny", encoders.find(name, "real"), 0)
+        random = networks.build("resnet50_tiny", None, 0)
         assert not torch.equal(network.layer4[0].conv1.weight, random.layer4[0].conv1.weight)
     monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "elsewhere"))
     assert encoders.absent("resnet50")

@@ -17,7 +17,7 @@ def scored(dataset: str, start: str, head: str, seed: int, skill: float) -> pd.D
     proba = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     frame = pd.DataFrame({"unit": "image", "unit_id": [f"i{i}" for i in range(240)], "y_true": y})
     frame = frame.assign(group=[f"g{i // 2}" for i in range(240)], dataset=dataset, task=task, split=split, seed=seed)
-    frame = frame.assign(part=np.repeat(["test", "val"], 120), arm=f"resnet18, {start}, {head}")
+    frame = frame.assign(part=np.repeat(["test", "val"], 120), backbone="resnet18", initial=start, head=head)
     return frame.assign(**{f"score_{k}": column for k, column in enumerate(proba.T)})
 
 
@@ -29,8 +29,7 @@ def made(tmp_path, dino: float, random: float) -> list[fits.Fit]:
             folder.mkdir()
             rows = [scored(dataset, start, head, seed, skill) for head in ("linear", "kNN")]
             pd.concat(rows).to_parquet(folder / "predictions.parquet")
-            initial = "random" if start == "random" else "backbone.safetensors"
-            found.append(fits.Fit("k", folder, {"settings": {"initial": initial, "backbone": "resnet18"}}))
+            found.append(fits.Fit("k", folder, {}))
     return found
 
 
@@ -43,7 +42,7 @@ def test_what_is_said_follows_from_the_numbers(tmp_path, dino, random, words):
     values, differences = probing.evaluate(predictions, draws=400)
     assert len(values) == 2 * 4 * 2 and set(values["part"]) == {"test"}
     assert values.set_index("arm").loc["random weights, kNN", "seeds"].eq(2).all()
-    assert set(values["backbone"]) == {"resnet18"} and set(values["initial"]) == {"random", "own DINO pretraining"}
+    assert set(values["backbone"]) == {"resnet18"} and set(values["initial"]) == {"random", "backbone"}
     assert len(differences) == 8 and (differences["reference"].str.startswith("random weights")).all()
     lines = probing.told(differences).splitlines()
     assert len(lines) == 8 and all(line.startswith("- ") for line in lines)

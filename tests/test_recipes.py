@@ -3,36 +3,30 @@
 Exact: defaults, image order, augmentation draws, schedules, parameter groups, the chosen epoch. Within 1e-6: a curve of
 20 steps in float64 on one thread (float32 differs between processors), features and predictions.
 Where they differ, undo the change, or raise the number of the recipe and write a new file:
-`python tests/test_recipes.py` writes those that are missing. An existing one is never rewritten: records name its hash.
+`PYTHONPATH=tests:tests/dino python tests/test_recipes.py` writes those that are missing. An existing one is never
+rewritten: records name its hash.
 """
 
 import hashlib
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import madeup
 import numpy as np
 import pytest
+import small
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-
-sys.path.insert(0, str(Path(__file__).parent / "dino"))
-
-import madeup
-import small
 
 from ortholib import networks
 from ortholib.classify import finetune, probe, transfer
 from ortholib.classify.augment import random_draws
-from ortholib.classify.probesettings import Probe
-from ortholib.classify.settings import Finetune
-from ortholib.classify.transfersettings import Transfer
 from ortholib.dino import pretrain
 from ortholib.dino.augment import TRIES, draw
-from ortholib.dino.settings import Pretrain, by_size
+from ortholib.settings import Finetune, Pretrain, Probe, Transfer, by_size
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = 20
@@ -113,8 +107,8 @@ def supervised() -> tuple[dict, dict]:
 
         patch.setattr(finetune.Batches, "__call__", served)
         patch.setattr(finetune.F, "cross_entropy", loss)
-        record = finetune.train(replace(data, y=y), asked, Path(folder))
-    sides = [finetune.training_side(Finetune("d", "t", "s", 224, 18, start=0.5), epoch) for epoch in range(18)]
+        record = finetune.train(replace(data, y=y), asked, Path(folder), None)
+    sides = [finetune.training_side(Finetune(224, 18, start=0.5), epoch) for epoch in range(18)]
     exact = {
         "order": digest(*order),
         "draws": digest(*[random_draws(3, step, 16) for step in range(STEPS)]),
@@ -140,7 +134,7 @@ def selfsupervised() -> tuple[dict, dict]:
             return found
 
         patch.setattr(pretrain, "step", moved)
-        pretrain.train(images, asked, Path(folder))
+        pretrain.train(images, asked, Path(folder), None)
     drawn = [draw(pretrain.recipe(asked), 16, 3, step) for step in range(STEPS)]
     drawn = np.stack(drawn)
     ratio = drawn[:, TRIES : 2 * TRIES]  # an exponential, which processors round differently
@@ -156,13 +150,13 @@ def selfsupervised() -> tuple[dict, dict]:
 def probed() -> tuple[dict, dict]:
     """Exact and near numbers of `probe`: features of a random network, and heads on made-up features."""
     data = madeup.labelled()
-    asked = Probe("blobs", "disc", "official", 32, "resnet10t", seed=3, fractions=(0.5, 1.0))
+    asked = Probe(32, "resnet10t", seed=3, dataset="blobs", fractions=(0.5, 1.0))
     data = replace(data, fraction=np.where(np.arange(48) % 4 < 2, 0.5, 1.0))
     made_up = np.random.default_rng(5).normal(size=(48, 12)) + data.y[:, None] * np.linspace(0, 1, 12)
     with float64() as patch, TemporaryDirectory() as folder:
-        features = probe.embed(data, asked)
-        patch.setattr(probe, "embed", lambda data, settings: made_up)
-        record = probe.train(data, asked, Path(folder))
+        features = probe.embed(data, asked, None)
+        patch.setattr(probe, "embed", lambda *_: made_up)
+        record = probe.train(data, asked, Path(folder), None)
         predictions = probe.pd.read_parquet(Path(folder) / "predictions.parquet")
         tried = probe.pd.read_parquet(Path(folder) / "history.parquet")
     exact = {
@@ -179,10 +173,9 @@ def transferred() -> tuple[dict, dict]:
     """Near numbers of `transfer`: the scores of a network with random weights."""
     with float64(), TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
-        transfer_network = networks.build("resnet10t", "random", 3, 2)
+        transfer_network = networks.build("resnet10t", None, 3, 2)
         finetune.save_file(transfer_network.state_dict(), file)
-        asked = Transfer("blobs", "disc", "official", 32, "resnet10t", str(file))
-        transfer.train(madeup.labelled(), asked, Path(folder))
+        transfer.train(madeup.labelled(), Transfer(madeup.SETTINGS, dataset="blobs"), Path(folder), file)
         predictions = probe.pd.read_parquet(Path(folder) / "predictions.parquet")
     return {"part": predictions["part"].tolist()}, {"scores": predictions["score_1"].tolist()}
 

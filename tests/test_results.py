@@ -16,8 +16,8 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, recall_s
 
 from ortholib import compare, evaluation, fits, results, runs, verdicts
 from ortholib.dino import export, shards
-from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
+from ortholib.settings import Pretrain
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +29,10 @@ def home(tmp_path, monkeypatch) -> Path:
 
 def rewrite(run: Path, name: str, change) -> None:
     change(pd.read_parquet(run / name)).to_parquet(run / name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def outputs(notebook: Path) -> dict:
@@ -327,23 +331,25 @@ def test_fits_go_along_without_weights_and_leave_with_their_chapter(home):
     def promote(key: str) -> list[str]:
         made = home / "runs/real/fits" / key
         made.mkdir(parents=True)
-        for name in ("predictions.parquet", "history.parquet"):
+        for name in ("predictions.parquet", "history.parquet", "courses.parquet"):
             madeup.predictions().to_parquet(made / name)
         (made / "weights.safetensors").write_bytes(b"many")
         (made / "run.json").write_text(json.dumps({"key": key, "initial": f"{home}/w"}))
-        (run / "run.json").write_text(json.dumps(record | {"fits": [{"key": key}]}))
+        (run / "run.json").write_text(json.dumps(record | {"fits": [key]}))
         results.record(run)
         return sorted(file.relative_to(home).as_posix() for file in (home / "results/real/fits").rglob("*.*"))
 
-    names = ("history.parquet", "predictions.parquet", "run.json")
+    names = ("courses.parquet", "history.parquet", "predictions.parquet", "run.json")  # all that a chapter reads
     assert promote("aa") == [f"results/real/fits/aa/{name}" for name in names]
     assert json.loads((home / "results/real/fits/aa/run.json").read_text())["initial"] == "./w"
     assert promote("bb") == [f"results/real/fits/bb/{name}" for name in names]
     results.record(run)  # and stay when the same chapter is promoted again
     assert (home / "results/real/fits/bb/run.json").is_file()
+    kept = contents(home / "results")
     rewrite(home / "runs/real/fits/bb", "predictions.parquet", lambda frame: frame.assign(group="9001695"))
     with pytest.raises(OrthoError, match="group is not hashed"):
         results.record(run)
+    assert contents(home / "results") == kept  # what is refused leaves all as it was
 
 
 def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypatch):
@@ -353,10 +359,10 @@ def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypa
     state = {f"layer{i}": torch.randn(64, 64, generator=torch.Generator().manual_seed(i)) for i in range(4)}
     file = export.write(state, Pretrain(("a:clean",), 32, 1), made)
     before = file.read_bytes()
-    (made / "history.parquet").write_bytes(b"")
+    pd.DataFrame({"epoch": [1]}).to_parquet(made / "history.parquet")
     (made / "backbone.md").write_text("# a card")
     (made / "run.json").write_text(json.dumps({"key": "aa"}))
-    (run / "run.json").write_text(json.dumps(record | {"fits": [{"key": "aa"}]}))
+    (run / "run.json").write_text(json.dumps(record | {"fits": ["aa"]}))
     monkeypatch.setattr(shards, "SHARD", 10_000)
     results.record(run)
     parts = sorted((home / "results/weights/aa").glob("*.safetensors"))
@@ -364,10 +370,11 @@ def test_pretrained_weights_go_along_in_parts_and_serve_as_before(home, monkeypa
     shutil.rmtree(made)
     promoted = fits.Fit("aa", home / "results/real/fits/aa", {})
     assert promoted.backbone.read_bytes() == before and promoted.backbone.is_relative_to(home / "runs")
-    assert promoted.backbone.name == file.name  # both are in the key of a probe of it
     monkeypatch.setattr(results, "WEIGHTS_LIMIT", 20_000)
+    kept = contents(home / "results")
     with pytest.raises(OrthoError, match="would hold 0 MiB of weights"):
         results.record(run)
+    assert contents(home / "results") == kept
     monkeypatch.setattr(results, "WEIGHTS_LIMIT", 2**20)
     (run / "run.json").write_text(json.dumps(record))
     results.record(run)  # the chapter no longer names it
@@ -438,7 +445,8 @@ def test_the_repeat_that_the_readme_tells_is_that_of_the_stored_predictions():
 def test_the_readme_counts_the_images_of_the_recorded_pretraining():
     root = Path(__file__).parents[1]
     record = json.loads((root / "results/real/10-pretrain-dino/run.json").read_text())
-    (pretraining,) = [fit for fit in record["fits"] if fit["kind"] == "pretrain"]
+    made = [json.loads((root / f"results/real/fits/{key}/run.json").read_text()) for key in record["fits"]]
+    (pretraining,) = [fit for fit in made if fit["recipe"].startswith("pretrain")]
     told = " ".join((root / "README.md").read_text().split())
     assert f"a DINO pretraining on {pretraining['images']:,} unlabelled radiographs" in told
 

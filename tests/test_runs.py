@@ -85,45 +85,25 @@ def test_unknown_chapter_edition_or_file(home):
         runs.start(NAME, "reel")
 
 
-def test_key_follows_what_makes_the_chapter(home, monkeypatch):
-    package = home / "ortholib"
-    package.mkdir()
-    monkeypatch.setattr(provenance, "PACKAGE", package)
-    for name in ("used", "deeper", "unrelated", "plans", "ledger"):
-        (package / f"{name}.py").write_text(f'"""What {name} does."""\nvalue = 1\n')
-    (package / "used.py").write_text("from ortholib import deeper\n")
-    write(home, "from ortholib import used\nused.value")
-    first = runs.chapter_key(NAME, "phantom")
-
-    (package / "unrelated.py").write_text("value = 2\n")
-    (package / "deeper.py").write_text('"""Says something else."""\n\n# why\nvalue = 1  # one\n')
-    yaml(home, "# a comment\nepochs: 3\n")
-    assert runs.chapter_key(NAME, "phantom") == first
-
-    keys = {first, runs.chapter_key(NAME, "phantom", {"epochs": 4})}
-    yaml(home, "epochs: 5\n")
-    keys.add(runs.chapter_key(NAME, "phantom"))
-    yaml(home, "")
-    (package / "deeper.py").write_text("value = 2\n")
-    keys.add(runs.chapter_key(NAME, "phantom"))
-    (package / "plans.py").write_text("value = 2\n")
-    keys.add(runs.chapter_key(NAME, "phantom"))
-    write(home, "from ortholib import used\nused.value + 1")
-    keys.add(runs.chapter_key(NAME, "phantom"))
-    assert len(keys) == 6
-
-
-def test_key_follows_the_published_values_where_they_are_compared_with(home):
+def test_trigger_follows_what_a_chapter_could_be_made_by(home, monkeypatch):
+    monkeypatch.setattr(provenance, "package", lambda: "one")
     published = home / "params" / "published.yaml"
-    write(home, "from ortholib import ledger")
     published.write_text("- value: 1\n")
-    first = runs.chapter_key(NAME, "phantom")
+    write(home, "1 + 1")
+    first = runs.trigger(NAME, "phantom")
+    yaml(home, "# a comment\nepochs: 3\n")
+    assert runs.trigger(NAME, "phantom") == first
+    keys = {first}
+    yaml(home, "epochs: 5\n")
+    keys.add(runs.trigger(NAME, "phantom"))
+    yaml(home, "")
     published.write_text("- value: 2\n")
-    assert runs.chapter_key(NAME, "phantom") != first
-    write(home, "from ortholib import errors")
-    first = runs.chapter_key(NAME, "phantom")
-    published.write_text("- value: 3\n")
-    assert runs.chapter_key(NAME, "phantom") == first
+    keys.add(runs.trigger(NAME, "phantom"))
+    monkeypatch.setattr(provenance, "package", lambda: "two")
+    keys.add(runs.trigger(NAME, "phantom"))
+    write(home, "1 + 2")
+    keys.add(runs.trigger(NAME, "phantom"))
+    assert len(keys) == 5
 
 
 def test_executed_whole_then_replaced(home, monkeypatch, capsys):
@@ -140,7 +120,7 @@ def test_executed_whole_then_replaced(home, monkeypatch, capsys):
     assert pd.read_parquet(folder / "metrics.parquet")["value"].tolist() == [1e-3]
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "done" and record["notebook"] == NAME and record["edition"] == "phantom"
-    assert record["parameters"]["epochs"] == 7 and record["key"] == runs.chapter_key(NAME, "phantom", {"epochs": 7})
+    assert record["parameters"]["epochs"] == 7
     assert record["data"] == ["blobs: v1"] and record["fits"] == ["abc"]
     assert record["wall_seconds"] > 0 and record["peak_memory_gib"] > 0 and record["started"].endswith("Z")
     assert {"commit", "dirty"} <= set(record) and {"python", "torch"} <= set(record["versions"])

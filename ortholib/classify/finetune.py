@@ -19,8 +19,8 @@ from ortholib import device as devices
 from ortholib import metrics, networks, progress
 from ortholib.classify.augment import Augmentation, augment, normalise
 from ortholib.classify.labelled import Labelled, predictions
-from ortholib.classify.settings import Finetune
 from ortholib.errors import OrthoError, UsageError
+from ortholib.settings import Finetune
 
 
 class Batches:
@@ -48,9 +48,10 @@ class Batches:
         return torch.where(mirror[:, None, None], batch.flip(-1), batch) if mirror.any() else batch
 
 
-def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
+def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None) -> dict:
     """Train, keep the best epoch's averaged weights, and write what a chapter needs into `folder`.
 
+    weights: the file that `settings.initial` means, None for random numbers.
     Writes `weights.safetensors`, `history.parquet` (one row an epoch), `predictions.parquet` (validation and
     test, ids hashed), for two classes `courses.parquet` (a row a validation image, its score after each epoch) and,
     while it runs, `checkpoint.pt`: a call on the same folder goes on from there.
@@ -64,7 +65,7 @@ def train(data: Labelled, settings: Finetune, folder: Path) -> dict:
         raise OrthoError(
             f"batch {settings.batch} does not fit {len(training)} training images; expected 2 to {len(training)}."
         )
-    model = networks.build(settings.backbone, settings.initial, settings.seed, len(data.classes))
+    model = networks.build(settings.backbone, weights, settings.seed, len(data.classes))
     model = model.to(device, memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -217,7 +218,7 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
     history.to_parquet(folder / "history.parquet")
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
     probability = predict(model, batches, scored, dtype)
-    frame = predictions(data, settings, scored, probability, f"{settings.backbone}, {Path(settings.initial).stem}")
+    frame = predictions(data, settings, scored, probability)
     frame.to_parquet(folder / "predictions.parquet")
     threshold = None
     if data.kind == "binary":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ortholib import ids
+from ortholib import ids, settings
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Labelled:
     identity: dict
 
 
-def predictions(data: Labelled, asked, rows: np.ndarray, probability: np.ndarray, arm: str) -> pd.DataFrame:
+def predictions(data: Labelled, asked, rows: np.ndarray, probability: np.ndarray, head: str = "") -> pd.DataFrame:
     """Probabilities (n, k) of the images `rows` (n,) as the project keeps predictions: one row an image, ids hashed,
-    `score_k` of each class. asked: the settings that name dataset, task, split and seed."""
+    `score_k` of each class; network and start by the names that the ledger gives them. asked: the settings of the fit.
+    head: the classifier on frozen features, empty for a network's own."""
     frame = pd.DataFrame(
         {
             "unit": "image",
@@ -44,7 +45,9 @@ def predictions(data: Labelled, asked, rows: np.ndarray, probability: np.ndarray
             "task": asked.task,
             "split": asked.split,
             "part": data.part[rows],
-            "arm": arm,
+            "backbone": asked.backbone,
+            "initial": settings.named(asked.initial),
+            "head": head,
             "seed": asked.seed,
             "y_true": data.y[rows],
         }

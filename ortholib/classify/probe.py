@@ -21,8 +21,8 @@ from ortholib import metrics, networks
 from ortholib.classify.augment import normalise
 from ortholib.classify.finetune import Batches, selection_metric
 from ortholib.classify.labelled import Labelled, predictions
-from ortholib.classify.probesettings import Probe
 from ortholib.errors import OrthoError
+from ortholib.settings import Probe
 
 HEADS = ("linear", "kNN")
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the logistic regression, on standardised features
@@ -30,10 +30,11 @@ NEIGHBOURS = (5, 10, 20, 50, 100)
 TEMPERATURE = 0.07  # of the vote: weights exp(cosine / TEMPERATURE)
 
 
-def train(data: Labelled, settings: Probe, folder: Path) -> dict:
+def train(data: Labelled, settings: Probe, folder: Path, weights: Path | None) -> dict:
     """Embed, fit each head with each share of the labels, and write `predictions.parquet` (validation and test, ids
-    hashed, an arm a head and share, columns head and fraction) and `history.parquet` (a row a value that was tried).
-    Returns the record: what was chosen with most labels, on which validation value.
+    hashed, for each head and share, columns head and fraction) and `history.parquet` (a row a value that was tried).
+    weights: the file that `settings.initial` means, None for random numbers. Returns the record: what was chosen with
+    most labels, on which validation value.
 
     Raises UsageError for an unknown backbone, OrthoError for weights that do not fit or less than two classes.
     """
@@ -44,7 +45,7 @@ def train(data: Labelled, settings: Probe, folder: Path) -> dict:
             few = f"all {len(training)} training images with a label (share {share:g}) are of one class"
             raise OrthoError(f"{few}; a probe needs two or more.")
     started = time.perf_counter()
-    features = embed(data, settings)
+    features = embed(data, settings, weights)
     speed = len(features) / (time.perf_counter() - started)
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
     tried, tables, thresholds = [], [], {}
@@ -57,10 +58,8 @@ def train(data: Labelled, settings: Probe, folder: Path) -> dict:
             tried.append({"head": name, "fraction": share, "value": value, "val_metric": metric})
             if best is None or metric > best[0]:
                 best = metric, head
-        arm = f"{settings.backbone}, {Path(settings.initial).stem}, {name}"
-        arm += "" if share == 1 else f", {100 * share:g} % of the labels"
         probability = scores(best[1], features[scored], len(data.classes))
-        frame = predictions(data, settings, scored, probability, arm).assign(head=name, fraction=share)
+        frame = predictions(data, settings, scored, probability, name).assign(fraction=share)
         if data.kind == "binary" and share == 1:
             known = frame[frame["part"] == "val"]
             thresholds[name] = metrics.youden_threshold(known["y_true"], known["score_1"])
@@ -105,13 +104,13 @@ def scores(head, features: np.ndarray, classes: int) -> np.ndarray:
     return probability
 
 
-def embed(data: Labelled, settings: Probe) -> np.ndarray:
+def embed(data: Labelled, settings: Probe, weights: Path | None) -> np.ndarray:
     """(n, D) float32 features of all labelled images, in evaluation mode.
 
     A random network gets what a pretrained one has: batch statistics of the training images, by one pass over them.
     """
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    backbone = networks.build(settings.backbone, settings.initial, settings.seed)
+    backbone = networks.build(settings.backbone, weights, settings.seed)
     batches = Batches(data, device)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()
 
@@ -125,7 +124,7 @@ def embed(data: Labelled, settings: Probe) -> np.ndarray:
 
     with torch.inference_mode():
         norms = [layer for layer in backbone.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
-        if settings.initial == "random" and norms:
+        if weights is None and norms:
             for layer in norms:
                 layer.momentum = None  # the mean over all batches
                 layer.train()

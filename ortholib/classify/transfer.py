@@ -11,24 +11,23 @@ from ortholib import device as devices
 from ortholib import networks
 from ortholib.classify.finetune import Batches, predict
 from ortholib.classify.labelled import Labelled, predictions
-from ortholib.classify.transfersettings import Transfer
 from ortholib.errors import OrthoError
+from ortholib.settings import Transfer
 
 
-def train(data: Labelled, settings: Transfer, folder: Path) -> dict:
+def train(data: Labelled, settings: Transfer, folder: Path, weights: Path) -> dict:
     """Score validation and test images, nothing is trained: `predictions.parquet`. Class k is taken for class k.
 
-    `settings.initial` is the file of the trained network. Raises OrthoError where it has other outputs than the task
+    weights: the file of the trained network. Raises OrthoError where it has other outputs than the task
     has classes.
     """
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    weights = load_file(settings.initial)
-    network = networks.build(settings.backbone, "random", 0, len(data.classes))
+    network = networks.build(settings.backbone, None, 0, len(data.classes))
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise OrthoError(
-            f"{settings.initial} does not fit {settings.backbone} with the {len(data.classes)} classes of "
+            f"{weights} does not fit {settings.backbone} with the {len(data.classes)} classes of "
             f"{settings.task}: {str(error).splitlines()[-1].strip()} Ask a training with as many classes."
         ) from error
     network = network.to(device, memory_format=torch.channels_last)
@@ -36,6 +35,6 @@ def train(data: Labelled, settings: Transfer, folder: Path) -> dict:
     started = time.perf_counter()
     probability = predict(network, Batches(data, device), scored, dtype)
     speed = len(scored) / (time.perf_counter() - started)
-    frame = predictions(data, settings, scored, probability, f"{settings.backbone}, trained elsewhere")
+    frame = predictions(data, settings, scored, probability)
     frame.to_parquet(folder / "predictions.parquet")
     return {"steps": 0, "images_per_s": speed, "mfu": None}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ortholib.dino.settings import Pretrain
+from ortholib.settings import Pretrain, named
 
 NAME = "backbone.safetensors"
 
@@ -50,7 +50,7 @@ def card(settings: Pretrain, record: dict) -> str:
             "",
             f"Backbone of the teacher after {settings.epochs} epochs ({record['steps']:,} steps of {settings.batch} "
             f"images) of DINO (Caron et al. 2021, arXiv 2104.14294), started from "
-            f"{'random weights' if settings.initial == 'random' else Path(settings.initial).name}.",
+            f"{named(settings.initial)}{' weights' if settings.initial == 'random' else ''}.",
             "",
             "```python",
             f'timm.create_model("{settings.backbone}", in_chans=1, num_classes=0, checkpoint_path="{NAME}")',

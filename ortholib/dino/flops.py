@@ -4,8 +4,8 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ortholib.dino.settings import Pretrain
 from ortholib.dino.step import DINO
+from ortholib.settings import Pretrain
 
 BATCH = 2
 

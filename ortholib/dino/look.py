@@ -14,7 +14,7 @@ from ortholib.classify.augment import MEAN, STD
 from ortholib.dino import pretrain
 from ortholib.dino.augment import crops
 from ortholib.dino.images import Batches, Images
-from ortholib.dino.settings import Pretrain
+from ortholib.settings import Pretrain
 
 LOCALS = 3  # local crops shown of each image
 
@@ -53,7 +53,7 @@ def told(history: pd.DataFrame, prototypes: int) -> str:
 def embedding(weights: Path, images: Images, settings: Pretrain, chosen: np.ndarray) -> torch.Tensor:
     """(n, D) unit-length features of the chosen images by a backbone's file of weights."""
     device = devices.pick()
-    backbone = networks.build(settings.backbone, str(weights), settings.seed)
+    backbone = networks.build(settings.backbone, weights, settings.seed)
     backbone = backbone.to(device, memory_format=torch.channels_last)
     found = pretrain.embed(backbone, Batches(images, device), chosen, settings.global_size, devices.precision(device))
     return torch.nn.functional.normalize(found.cpu(), dim=1)

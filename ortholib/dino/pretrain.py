@@ -23,9 +23,9 @@ from ortholib.dino import checkpoint, compiling, export, flops, log, memory, mon
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches, Images
 from ortholib.dino.schedules import cosine
-from ortholib.dino.settings import Pretrain, by_size
 from ortholib.dino.step import DINO, optimizer_of, step
 from ortholib.errors import OrthoError, UsageError
+from ortholib.settings import Pretrain, by_size
 
 LOG_EVERY = 10  # steps between two readings of the loss: each reading waits for the device
 WATCHED = 1000  # images whose embeddings are looked at after each epoch
@@ -34,9 +34,9 @@ SMALLEST_BF16 = 32  # px; below, a strided convolution meets 1 x 1 maps, whose b
 CROPS = ("global_size", "local_size", "locals", "global_scale", "local_scale", "flip", "rotation")  # of the settings
 
 
-def build(settings: Pretrain) -> torch.nn.Module:
+def build(settings: Pretrain, weights: Path | None) -> torch.nn.Module:
     """The backbone without classifier, at its initial weights; errors as `networks.build`."""
-    return networks.build(settings.backbone, settings.initial, settings.seed)
+    return networks.build(settings.backbone, weights, settings.seed)
 
 
 def recipe(settings: Pretrain) -> Crops:
@@ -44,9 +44,11 @@ def recipe(settings: Pretrain) -> Crops:
     return Crops(**{name: getattr(settings, name) for name in CROPS})
 
 
-def train(images: Images, settings: Pretrain, folder: Path) -> dict:
+def train(images: Images, settings: Pretrain, folder: Path, weights: Path | None) -> dict:
     """Pretrain; write `backbone.safetensors` (the teacher's, in timm's names), its card `backbone.md`,
     `history.parquet` (a row an epoch) and, while it runs, checkpoints. Returns the record.
+
+    weights: the file that `settings.initial` means, None for random numbers.
 
     Started by torchrun, the processes share each batch, and the first one writes.
     Raises OrthoError for a batch that does not fit the set or the device (and says which would), crops larger than the
@@ -54,10 +56,10 @@ def train(images: Images, settings: Pretrain, folder: Path) -> dict:
     SystemExit 143 after a SIGTERM.
     """
     with parallel.group():
-        return _train(images, settings, folder)
+        return _train(images, settings, folder, weights)
 
 
-def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
+def _train(images: Images, settings: Pretrain, folder: Path, weights: Path | None) -> dict:
     steps = _check(images, settings)
     device = devices.pick()
     dtype = devices.precision(device)
@@ -66,7 +68,7 @@ def _train(images: Images, settings: Pretrain, folder: Path) -> dict:
         if min(settings.global_size, settings.local_size) < SMALLEST_BF16:
             dtype = torch.float32
     prototypes, temperature, momentum = by_size(settings, len(images))
-    model = DINO(build(settings), prototypes, settings.hidden, settings.bottleneck)
+    model = DINO(build(settings, weights), prototypes, settings.hidden, settings.bottleneck)
     model = model.to(device, memory_format=torch.channels_last)
     lacking = devices.cannot_compile()
     render = views if lacking else compiling.compile_parts(model)

@@ -8,8 +8,8 @@ import numpy as np
 from ortholib import datasets, split, tasks
 from ortholib.datasets.base import image_values
 from ortholib.dino.images import Images
-from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError
+from ortholib.settings import Pretrain
 
 
 def prepare(settings: Pretrain, edition: str) -> Images:

@@ -9,12 +9,8 @@ from itertools import product
 from typing import NamedTuple
 
 from ortholib import encoders
-from ortholib.classify import transfersettings
-from ortholib.classify.probesettings import Probe
-from ortholib.classify.settings import Finetune
-from ortholib.classify.transfersettings import Transfer
-from ortholib.dino.settings import Pretrain
 from ortholib.errors import UsageError
+from ortholib.settings import Finetune, Pretrain, Probe, Transfer, on
 
 SEEN, UNSEEN = "every image", "training parts"  # what a pretraining was shown
 
@@ -135,7 +131,7 @@ def planned(parameters: Mapping) -> list[Planned]:
     for _, arm, trained in whole:
         for name, task, split in sets(parameters):
             if name != trained.dataset and trained.split not in SPLITS:
-                found.append(Planned(TRANSFERRED, arm, transfersettings.of(trained, name, task, split)))
+                found.append(Planned(TRANSFERRED, arm, Transfer(trained, dataset=name, task=task, split=split)))
     return found
 
 
@@ -154,11 +150,12 @@ def _leak(parameters: Mapping, arm: str) -> list[Planned]:
 def _finetune(parameters: Mapping, begin, asked: tuple, seed: int, fraction: float = 1.0) -> Finetune:
     training = {name: parameters[name] for name in TRAINING}
     # as many epochs for every arm, however its validation goes
-    return Finetune(*asked, initial=begin, seed=seed, fraction=fraction, patience=parameters["epochs"], **training)
+    arm = Finetune(initial=begin, seed=seed, fraction=fraction, patience=parameters["epochs"], **training)
+    return on(arm, *asked)
 
 
 def _probes(parameters: Mapping, arm: str, begin, asked: tuple, fractions: tuple) -> list[Planned]:
     """One for each seed of random weights; pretrained ones have no luck in a probe."""
     seeds = range(parameters["seeds"] if begin == "random" else 1)
     settings = (parameters["size"], parameters["backbone"], begin)
-    return [Planned(PROBED, arm, Probe(*asked, *settings, seed, fractions)) for seed in seeds]
+    return [Planned(PROBED, arm, on(Probe(*settings, seed, fractions=fractions), *asked)) for seed in seeds]

@@ -7,9 +7,9 @@ import pandas as pd
 
 from ortholib import compare, curves, evaluation, fits, metrics, operating, speed
 from ortholib.classify.probe import HEADS
-from ortholib.dino.settings import Pretrain
 from ortholib.dinoortho import plan
 from ortholib.dinoortho.plan import FINETUNED, PROBED, SPLITS, TRANSFERRED
+from ortholib.settings import Pretrain
 
 AREAS = ["roc_auc", "average_precision"]
 ABOUT = ["dataset", "task", "split", "part"]
@@ -25,11 +25,10 @@ def ensure(parameters: Mapping) -> Made:
     return list(zip(asked, made, strict=True))
 
 
-def records(made: Made, edition: str) -> list[dict]:
-    """Records of all fits, the pretrainings among them, each once."""
+def keys(made: Made, edition: str) -> list[str]:
+    """Keys of all fits, the pretrainings among them, each once."""
     starts = {one.settings.initial for one, _ in made if isinstance(one.settings.initial, Pretrain)}
-    found = [*fits.ensure_all(starts, edition), *(fit for _, fit in made)]
-    return list({fit.key: fit.record for fit in found}.values())
+    return list(dict.fromkeys(fit.key for fit in [*fits.ensure_all(starts, edition), *(fit for _, fit in made)]))
 
 
 def predictions(made: Made, parameters: Mapping) -> pd.DataFrame:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
+import madeup
 import numpy as np
 import pytest
 
 from ortholib.classify.labelled import Labelled
-from ortholib.classify.settings import Finetune
+from ortholib.settings import Finetune
 
 
 @pytest.fixture
@@ -25,4 +28,4 @@ def blobs() -> Labelled:
 
 @pytest.fixture
 def settings() -> Finetune:
-    return Finetune("blobs", "disc", "official", 32, 3, backbone="resnet10t", batch=16, ema=0.5, flip=0.5)
+    return replace(madeup.SETTINGS, flip=0.5)

@@ -15,7 +15,7 @@ from ortholib.errors import OrthoError, UsageError
 
 
 def test_learns_and_writes_what_a_chapter_needs(blobs, settings, tmp_path):
-    record = finetune.train(blobs, replace(settings, epochs=10, learning_rate=3e-3), tmp_path)
+    record = finetune.train(blobs, replace(settings, epochs=10, learning_rate=3e-3), tmp_path, None)
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     test = frame[frame["part"] == "test"]
     assert roc_auc_score(test["y_true"], test["score_1"]) > 0.9
@@ -38,7 +38,7 @@ def test_learns_and_writes_what_a_chapter_needs(blobs, settings, tmp_path):
 def test_resumed_equals_uninterrupted(blobs, settings, tmp_path, monkeypatch):
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
-    finetune.train(blobs, settings, tmp_path / "whole")
+    finetune.train(blobs, settings, tmp_path / "whole", None)
     save, saved = finetune._save, []
 
     def save_then_die(*arguments):
@@ -50,9 +50,9 @@ def test_resumed_equals_uninterrupted(blobs, settings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "_save", save_then_die)
         with pytest.raises(KeyboardInterrupt):
-            finetune.train(blobs, settings, tmp_path / "cut")
+            finetune.train(blobs, settings, tmp_path / "cut", None)
     assert (tmp_path / "cut" / "checkpoint.pt").is_file()
-    finetune.train(blobs, settings, tmp_path / "cut")
+    finetune.train(blobs, settings, tmp_path / "cut", None)
     whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
     histories = [pd.read_parquet(tmp_path / name / "history.parquet") for name in ("whole", "cut")]
@@ -60,7 +60,7 @@ def test_resumed_equals_uninterrupted(blobs, settings, tmp_path, monkeypatch):
 
 
 def test_courses_hold_the_scores_that_each_epoch_was_judged_by(blobs, settings, tmp_path):
-    finetune.train(blobs, settings, tmp_path)
+    finetune.train(blobs, settings, tmp_path, None)
     courses, history = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("courses", "history"))
     areas = [roc_auc_score(courses["y_true"], courses[f"epoch_{i}"]) for i in history["epoch"]]
     assert areas == pytest.approx(history["val_metric"])
@@ -72,16 +72,16 @@ def test_courses_hold_the_scores_that_each_epoch_was_judged_by(blobs, settings, 
 
 def test_bad_settings_are_named(blobs, settings, tmp_path):
     with pytest.raises(OrthoError, match="batch 65 does not fit 64 training images"):
-        finetune.train(blobs, replace(settings, batch=65), tmp_path)
+        finetune.train(blobs, replace(settings, batch=65), tmp_path, None)
     with pytest.raises(UsageError, match="backbone 'resnot18' is unknown to timm"):
-        finetune.train(blobs, replace(settings, backbone="resnot18"), tmp_path)
+        finetune.train(blobs, replace(settings, backbone="resnot18"), tmp_path, None)
     with pytest.raises(UsageError, match="class_weights 'some' is unknown"):
-        finetune.train(blobs, replace(settings, class_weights="some"), tmp_path)
+        finetune.train(blobs, replace(settings, class_weights="some"), tmp_path, None)
 
 
 def test_loss_that_is_not_finite_stops_the_run(blobs, settings, tmp_path):
     with pytest.raises(OrthoError, match="the loss is nan in epoch 1; lower learning_rate"):
-        finetune.train(blobs, replace(settings, learning_rate=1e30), tmp_path)
+        finetune.train(blobs, replace(settings, learning_rate=1e30), tmp_path, None)
 
 
 def test_balanced_class_weights_are_inverse_frequencies(blobs, settings):

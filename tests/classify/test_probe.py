@@ -1,6 +1,7 @@
 """Probes of frozen features: the published vote, a known answer, nothing chosen on test."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,11 @@ from safetensors.torch import save_file
 
 from ortholib.classify import probe
 from ortholib.classify.labelled import Labelled
-from ortholib.classify.probesettings import Probe
 from ortholib.dino import pretrain
-from ortholib.dino.settings import Pretrain
 from ortholib.errors import OrthoError, UsageError
+from ortholib.settings import Pretrain, Probe
 
-ASKED = Probe("kneekl", "oa", "official", 32, "resnet10t")
+ASKED = Probe(32, "resnet10t", dataset="kneekl", task="oa", split="official")
 
 
 def stripes(n: int = 90, kind: str = "binary", classes: int = 2) -> Labelled:
@@ -48,13 +48,11 @@ def test_the_vote_is_the_published_one():
 
 
 def test_an_open_answer_is_read_and_told(tmp_path):
-    record = probe.train(stripes(), ASKED, tmp_path)
+    record = probe.train(stripes(), ASKED, tmp_path, None)
     scores = pd.read_parquet(tmp_path / "predictions.parquet")
-    assert set(scores["arm"]) == {"resnet10t, random, linear", "resnet10t, random, kNN"} and set(scores["part"]) == {
-        "val",
-        "test",
-    }
-    for _, rows in scores[scores["part"] == "test"].groupby("arm"):
+    assert set(scores["head"]) == {"linear", "kNN"} and set(scores["part"]) == {"val", "test"}
+    assert set(scores["backbone"]) == {"resnet10t"} and set(scores["initial"]) == {"random"}
+    for _, rows in scores[scores["part"] == "test"].groupby("head"):
         assert len(rows) == 30 and ((rows["score_1"] > 0.5) == rows["y_true"]).mean() > 0.9
         np.testing.assert_allclose(rows[["score_0", "score_1"]].sum(axis=1), 1)
     assert scores["unit_id"].str.fullmatch("[0-9a-f]{12}").all()
@@ -66,38 +64,38 @@ def test_an_open_answer_is_read_and_told(tmp_path):
 
 def test_nothing_is_chosen_on_test(tmp_path):
     data = stripes()
-    record = probe.train(data, ASKED, tmp_path)
+    record = probe.train(data, ASKED, tmp_path, None)
     other = np.where(data.part == "test", 1 - data.y, data.y)
-    turned = probe.train(replace(data, y=other), ASKED, tmp_path)
+    turned = probe.train(replace(data, y=other), ASKED, tmp_path, None)
     assert record["chosen"] == turned["chosen"] and record["threshold"] == turned["threshold"]
 
 
 def test_grades_and_a_class_without_training_image(tmp_path):
     data = stripes(kind="ordinal", classes=5)
     data = replace(data, part=np.where((data.y == 4) & (data.part == "train"), "none", data.part))
-    record = probe.train(data, replace(ASKED, task="kl"), tmp_path)
+    record = probe.train(data, replace(ASKED, task="kl"), tmp_path, None)
     scores = pd.read_parquet(tmp_path / "predictions.parquet")
     assert record["threshold"] is None and (scores["score_4"] == 0).all() and set(scores["y_true"]) == set(range(5))
 
 
 def test_pretrained_weights_are_what_is_probed(tmp_path):
-    backbone = pretrain.build(Pretrain(("a:b",), 32, 1, backbone="resnet10t", seed=5))
+    backbone = pretrain.build(Pretrain(("a:b",), 32, 1, backbone="resnet10t", seed=5), None)
     file = tmp_path / "backbone.safetensors"
     save_file({k: v.contiguous() for k, v in backbone.state_dict().items()}, file)
     data = stripes()
-    got = probe.embed(data, replace(ASKED, initial=str(file)))
-    assert got.shape == (90, 512) and not np.allclose(got, probe.embed(data, ASKED))
-    np.testing.assert_array_equal(got, probe.embed(data, replace(ASKED, initial=str(file), seed=3)))
-    assert not np.allclose(probe.embed(data, ASKED), probe.embed(data, replace(ASKED, seed=1)))
+    got = probe.embed(data, ASKED, file)
+    assert got.shape == (90, 512) and not np.allclose(got, probe.embed(data, ASKED, None))
+    np.testing.assert_array_equal(got, probe.embed(data, replace(ASKED, seed=3), file))
+    assert not np.allclose(probe.embed(data, ASKED, None), probe.embed(data, replace(ASKED, seed=1), None))
 
 
 def test_bad_input_is_named(tmp_path):
     with pytest.raises(UsageError, match="'resnet1O' is unknown to timm"):
-        probe.train(stripes(), replace(ASKED, backbone="resnet1O"), tmp_path)
+        probe.train(stripes(), replace(ASKED, backbone="resnet1O"), tmp_path, None)
     with pytest.raises(OrthoError, match=r"absent\.safetensors: initial weights not found"):
-        probe.train(stripes(), replace(ASKED, initial="absent.safetensors"), tmp_path)
+        probe.train(stripes(), ASKED, tmp_path, Path("absent.safetensors"))
     with pytest.raises(OrthoError, match=r"all 30 training images with a label \(share 1\) are of one class"):
-        probe.train(replace(stripes(), y=np.zeros(90, np.int64)), ASKED, tmp_path)
+        probe.train(replace(stripes(), y=np.zeros(90, np.int64)), ASKED, tmp_path, None)
 
 
 def test_each_share_of_the_labels_is_a_probe_of_its_own(tmp_path):
@@ -107,8 +105,8 @@ def test_each_share_of_the_labels_is_a_probe_of_its_own(tmp_path):
     data = replace(data, fraction=np.where(data.part == "train", levels, 1.0))
     network = timm.create_model("resnet10t", in_chans=1, num_classes=0)  # weights of random networks follow the images
     save_file(network.state_dict(), tmp_path / "w.safetensors")
-    asked = replace(ASKED, initial=str(tmp_path / "w.safetensors"))
-    record = probe.train(data, replace(asked, fractions=(0.25, 1.0)), tmp_path)
+    file = tmp_path / "w.safetensors"
+    record = probe.train(data, replace(ASKED, fractions=(0.25, 1.0)), tmp_path, file)
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     counts = {share: int(((data.part == "train") & (data.fraction <= share)).sum()) for share in (0.25, 1.0)}
     assert record["labels"] == {"0.25": counts[0.25], "1": counts[1.0]} and counts[0.25] < counts[1.0]
@@ -116,7 +114,7 @@ def test_each_share_of_the_labels_is_a_probe_of_its_own(tmp_path):
     (tmp_path / "few").mkdir()
     kept = (data.part != "train") | (data.fraction <= 0.25)
     fewer = {name: getattr(data, name)[kept] for name in ("row", "y", "part", "mirror", "unit_id", "group", "fraction")}
-    probe.train(replace(data, **fewer), asked, tmp_path / "few")
+    probe.train(replace(data, **fewer), ASKED, tmp_path / "few", file)
     alone = pd.read_parquet(tmp_path / "few" / "predictions.parquet")
     share = frame[frame["fraction"] == 0.25]
     np.testing.assert_allclose(share["score_1"], alone["score_1"], atol=1e-5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ortholib.dino.images import Images
-from ortholib.dino.settings import Pretrain
+from ortholib.settings import Pretrain
 
 SETTINGS = Pretrain(
     ("shapes:all",), 32, 3, backbone="resnet10t", batch=16, prototypes=32, hidden=64, bottleneck=32,
@@ -39,7 +39,7 @@ import small
 from ortholib.dino import pretrain
 torch.set_num_threads(1)
 {more}
-pretrain.train(small.shapes(), small.SETTINGS, Path(sys.argv[1]))
+pretrain.train(small.shapes(), small.SETTINGS, Path(sys.argv[1]), None)
 """
 
 

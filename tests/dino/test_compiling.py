@@ -23,7 +23,7 @@ def test_compiled_steps_equal_eager_ones():
     images, ends = small.shapes(16), []
     batches, recipe = Batches(images, torch.device("cpu")), Crops(global_size=32, local_size=16, locals=2)
     for compiled in (False, True):
-        model = DINO(pretrain.build(small.SETTINGS), 32, 64, 32)
+        model = DINO(pretrain.build(small.SETTINGS, None), 32, 64, 32)
         render = compiling.compile_parts(model) if compiled else views
         optimizer = optimizer_of(model, "sgd")
         for now in range(2):

@@ -19,7 +19,7 @@ RECORD = {
 
 
 def test_weights_come_apart_into_small_files_and_together_again(tmp_path, monkeypatch):
-    backbone = pretrain.build(small.SETTINGS)
+    backbone = pretrain.build(small.SETTINGS, None)
     file = export.write(backbone.state_dict(), small.SETTINGS, tmp_path)
     monkeypatch.setattr(shards, "SHARD", 5 * 2**20)
     parts = shards.split(file, tmp_path / "parts")
@@ -32,7 +32,7 @@ def test_weights_come_apart_into_small_files_and_together_again(tmp_path, monkey
 
 
 def test_weights_are_bfloat16_and_plain_timm_reads_them(tmp_path):
-    backbone = pretrain.build(small.SETTINGS)
+    backbone = pretrain.build(small.SETTINGS, None)
     file = export.write(backbone.state_dict(), small.SETTINGS, tmp_path)
     stored = load_file(file)
     assert {value.dtype for value in stored.values()} == {torch.bfloat16, torch.int64}  # int64: counts of batches

@@ -7,9 +7,9 @@ import torch
 
 from ortholib import datasets, split
 from ortholib.dino import images, sets
-from ortholib.dino.settings import Pretrain, by_size
 from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import write
+from ortholib.settings import Pretrain, by_size
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_neighbours_are_the_nearest_of_other_groups():
 
 def test_the_embedding_is_that_of_the_weights(tmp_path):
     images, chosen = small.shapes(16), np.array([2, 11, 5])
-    file = export.write(pretrain.build(small.SETTINGS).state_dict(), small.SETTINGS, tmp_path)
+    file = export.write(pretrain.build(small.SETTINGS, None).state_dict(), small.SETTINGS, tmp_path)
     found = look.embedding(file, images, small.SETTINGS, chosen)
     assert found.shape == (3, 512)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))

@@ -45,7 +45,7 @@ def test_the_trainer_says_which_batch_fits(tmp_path, monkeypatch, most, words):
 
     monkeypatch.setattr(pretrain, "step", step)
     with pytest.raises(OrthoError, match=f"batch 16 of resnet10t, 2 x 32 and 2 x 16 px, does not fit .*{words}"):
-        pretrain.train(small.shapes(), replace(small.SETTINGS), tmp_path)
+        pretrain.train(small.shapes(), replace(small.SETTINGS), tmp_path, None)
 
 
 def test_freed_memory_is_kept_without_harm():

@@ -38,7 +38,7 @@ def alone(monkeypatch):
 
     def train(folder, changes: dict) -> dict:
         folder.mkdir(exist_ok=True)
-        pretrain.train(small.shapes(), replace(small.SETTINGS, **changes), folder)
+        pretrain.train(small.shapes(), replace(small.SETTINGS, **changes), folder, None)
         return checkpoint.load(folder)
 
     yield train
@@ -79,7 +79,7 @@ def test_two_processes_end_where_one_ends(tmp_path, alone, capsys):
     said = two(tmp_path / "two", GENTLE)
     assert said.count("epoch 1/3") == 1  # one process speaks
     assert_close(checkpoint.load(tmp_path / "two"), one, 2e-5)
-    begun = pretrain.DINO(pretrain.build(small.SETTINGS), 32, 64, 32).state_dict()
+    begun = pretrain.DINO(pretrain.build(small.SETTINGS, None), 32, 64, 32).state_dict()
     moved = (one["model"]["student.backbone.conv1.0.weight"] - begun["student.backbone.conv1.0.weight"]).abs().max()
     assert moved > 1e-4  # there was something to agree on
     drop_last(tmp_path / "two")
@@ -119,6 +119,6 @@ def test_normalisation_that_has_no_form_for_cpu_processes():
 def test_a_large_network_without_blocks(monkeypatch):
     monkeypatch.setattr(parallel, "SHARDED_FROM", 1)
     monkeypatch.setattr(parallel, "part", lambda: (0, 2))
-    model = pretrain.DINO(pretrain.build(replace(small.SETTINGS, backbone="resnet10t")), 8, 8, 8)
+    model = pretrain.DINO(pretrain.build(replace(small.SETTINGS, backbone="resnet10t"), None), 8, 8, 8)
     with pytest.raises(OrthoError, match="ResNet is too large for one device and has no blocks"):
         parallel.join(model, torch.float32)

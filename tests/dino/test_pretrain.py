@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ def whole(tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     torch.set_num_threads(1)
-    return folder, pretrain.train(small.shapes(), small.SETTINGS, folder)
+    return folder, pretrain.train(small.shapes(), small.SETTINGS, folder, None)
 
 
 def assert_same(folder, whole) -> None:
@@ -58,7 +59,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_weights(tmp_path, whole):
     assert checkpoint.steps(tmp_path)  # in the middle of an epoch
     newest = max(tmp_path.glob("*.pt"))
     newest.write_bytes(newest.read_bytes()[:-5])  # and the newest one is damaged: the one before serves
-    pretrain.train(small.shapes(), small.SETTINGS, tmp_path)
+    pretrain.train(small.shapes(), small.SETTINGS, tmp_path, None)
     assert_same(tmp_path, whole)
     assert not checkpoint.steps(tmp_path)
 
@@ -73,7 +74,7 @@ def test_told_to_end_it_saves_and_goes_on_to_the_same_weights(tmp_path, whole):
     os.kill(process.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 143 and "told to end, saved at step" in said
-    pretrain.train(small.shapes(), small.SETTINGS, tmp_path)
+    pretrain.train(small.shapes(), small.SETTINGS, tmp_path, None)
     assert_same(tmp_path, whole)
 
 
@@ -85,7 +86,7 @@ def test_what_it_leaves(whole):
         "resnet10t", in_chans=1, num_classes=0, checkpoint_path=folder / "backbone.safetensors"
     )
     assert backbone.eval()(torch.zeros(1, 1, 32, 32)).isfinite().all()
-    again = pretrain.build(replace(small.SETTINGS, initial=str(folder / "backbone.safetensors")))
+    again = pretrain.build(small.SETTINGS, folder / "backbone.safetensors")
     assert all(value.equal(backbone.state_dict()[name]) for name, value in again.state_dict().items())
     history = pd.read_parquet(folder / "history.parquet")
     assert history["epoch"].tolist() == [1, 2, 3] and record["steps"] == 12 and record["seen"]["shapes"]["images"] == 64
@@ -101,9 +102,9 @@ def test_it_spreads_the_images_and_without_centring_it_rings(tmp_path):
         folder = tmp_path / str(centring)
         folder.mkdir()
         changed = replace(settings, centring=centring, momentum=momentum, epochs=5 if centring else 8)
-        records[centring] = pretrain.train(images, changed, folder)
+        records[centring] = pretrain.train(images, changed, folder, None)
     features = pretrain.embed(
-        pretrain.build(settings), pretrain.Batches(images, torch.device("cpu")), np.arange(128), 32, torch.float32
+        pretrain.build(settings, None), pretrain.Batches(images, torch.device("cpu")), np.arange(128), 32, torch.float32
     )
     healthy = records[True]
     assert not healthy["alarms"] and healthy["last"]["spread"] > 2 * pretrain.monitor.spread(features)
@@ -120,28 +121,29 @@ def test_it_spreads_the_images_and_without_centring_it_rings(tmp_path):
         ({"prototypes": 1}, UsageError, "prototypes|out_dim|K"),
         ({"backbone": "resnet5O"}, UsageError, "backbone 'resnet5O' is unknown to timm; close to it: .*resnet5"),
         ({"optimizer": "adam"}, UsageError, "'adam' is unknown; expected sgd or adamw"),
-        ({"initial": "absent.safetensors"}, OrthoError, "absent.safetensors: initial weights not found"),
     ],
 )
 def test_bad_input_is_named(tmp_path, change, error, words):
     with pytest.raises(error, match=words):
-        pretrain.train(small.shapes(), replace(small.SETTINGS, **change), tmp_path)
+        pretrain.train(small.shapes(), replace(small.SETTINGS, **change), tmp_path, None)
+    with pytest.raises(OrthoError, match=r"absent\.safetensors: initial weights not found"):
+        pretrain.train(small.shapes(), small.SETTINGS, tmp_path, Path("absent.safetensors"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_is_not_gone_on_with_by_other_settings_or_images(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "delete", lambda *_: None)
-    pretrain.train(small.shapes(), replace(small.SETTINGS, epochs=1), tmp_path)
+    pretrain.train(small.shapes(), replace(small.SETTINGS, epochs=1), tmp_path, None)
     kept = sorted(tmp_path.iterdir())
     with pytest.raises(OrthoError, match=r"another run: epochs 1, now 3; learning_rate 0\.5, now 0\.1\. .* or delete"):
-        pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=0.1), tmp_path)
+        pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=0.1), tmp_path, None)
     with pytest.raises(OrthoError, match=r"another run: data \{'shapes': 64\}, now \{'shapes': 80\}"):
-        pretrain.train(small.shapes(80), replace(small.SETTINGS, epochs=1), tmp_path)
+        pretrain.train(small.shapes(80), replace(small.SETTINGS, epochs=1), tmp_path, None)
     assert sorted(tmp_path.iterdir()) == kept
 
 
 def test_a_loss_that_is_no_number_stops_it_and_the_last_good_state_stays(tmp_path):
     with pytest.raises(OrthoError, match=r"the loss is (nan|inf) at step \d+; lower learning_rate 1e\+30"):
-        pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=1e30, warmup=0.0), tmp_path)
+        pretrain.train(small.shapes(), replace(small.SETTINGS, learning_rate=1e30, warmup=0.0), tmp_path, None)
     kept = checkpoint.load(tmp_path)
     assert kept is None or all(value.isfinite().all() for value in kept["model"].values())
