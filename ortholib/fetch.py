@@ -123,7 +123,8 @@ def _fetched(release: Release, root: Path) -> dict:
     checksum, origin = release.checksum, "published checksum"
     if checksum is None:
         checksum, origin = _recorded(note, release), f"checksum recorded at first use: to forget it, delete {note}"
-    _show_and_check_room(release, root, max(_size(part), _size(archive)))
+    have = max((path.stat().st_size for path in (part, archive) if path.exists()), default=0)
+    _show_and_check_room(release, root, have)
     pooch.get_logger().setLevel("WARNING")
     try:
         pooch.retrieve(release.url, checksum, archive.name, work, downloader=partial(_resume, release, part))
@@ -184,8 +185,10 @@ def _resume(release: Release, part: Path, url: str, output_file: str, _pooch) ->
     """
     name, size, pauses, why = f"{release.name} {release.version}", release.size, iter((0, *PAUSES)), ""
     mark = part.with_name("part.mark")  # the validator of the file that `part` is the beginning of
-    bar = progress.bar(total=size, initial=_size(part), unit="B", unit_scale=True, desc=name)
-    with open(part, "ab") as file, bar:
+    with (
+        open(part, "ab") as file,
+        progress.bar(total=size, initial=file.tell(), unit="B", unit_scale=True, desc=name) as bar,
+    ):
 
         def grown(_):
             bar.update(file.tell() - bar.n)  # negative after a new beginning
@@ -259,7 +262,3 @@ def _check(release: Release, file: BufferedWriter, mark: Path, response: request
 
 def _empty(file: BufferedWriter) -> None:
     file.truncate(file.seek(0))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
