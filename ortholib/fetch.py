@@ -60,12 +60,6 @@ RELEASES = {
         folder="FracAtlas",
     ),
 }
-# for whoever gets a set by hand
-ADDRESSES = {
-    "kneekl": "https://data.mendeley.com/datasets/56rmx5bjcr/1",
-    "grazpedwri": "https://ndownloader.figshare.com/files/35026432 (dataset.csv), likewise 34268819 "
-    "(folder_structure.zip) and 34268828, 34268849, 34268864, 34268891 (images_part1.zip to images_part4.zip)",
-}
 
 
 def fetch(name: str, into: Path | None = None) -> dict:
@@ -98,9 +92,8 @@ def _by_hand(name: str) -> str:
 
     card = datasets.describe(name)
     why = "its owner wants a registration" if card.registration else "this command knows no single archive of it"
-    address = f" Address: {ADDRESSES[name]}." if name in ADDRESSES else ""
     return (
-        f"{name} cannot be fetched: {why}. {card.title} ({card.where}): {card.get}.{address} Expected in "
+        f"{name} cannot be fetched: {why}. {card.title} ({card.where}): {card.get}. Expected in "
         f"$ORTHOLIB_DATA/{card.folders[0]}/: {card.layout}. Then `ortholib data check {name}`."
     )
 
