@@ -115,7 +115,7 @@ def _fetched(release: Release, root: Path) -> dict:
     shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was killed
     checksum, origin = release.checksum, "published checksum"
     if checksum is None:
-        checksum, origin = _recorded(note, release), f"checksum recorded at first use: to forget it, delete {note}"
+        checksum, origin = _recorded(note, release), f"checksum recorded at first use in {note}"
     have = max((path.stat().st_size for path in (part, archive) if path.exists()), default=0)
     _show_and_check_room(release, root, have)
     pooch.get_logger().setLevel("WARNING")
@@ -123,9 +123,10 @@ def _fetched(release: Release, root: Path) -> dict:
         pooch.retrieve(release.url, checksum, archive.name, work, downloader=partial(_resume, release, part))
     except ValueError as error:  # pooch's, which names both checksums
         shutil.rmtree(work)
+        trust = f": to trust it as it is now, delete {note}" if release.checksum is None else ""
         raise OrthoError(
             f"{release.url} did not send {release.name} {release.version} ({origin}). {error} "
-            "Run the same command again; if it stays so, the publisher has changed the file."
+            f"Run the same command again; if it stays so, the publisher has changed the file{trust}."
         ) from error
     try:
         files = unzip(archive, unpacked, UNPACKED * release.size)

@@ -66,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append((self.path, self.headers["Range"], self.headers["If-Range"]))
         self.server.sent.append(0)
+        assert self.headers["Accept-Encoding"] == "identity"  # else the ranges were of a packed file
         self.number = len(self.server.sent) - 1
         (self.server.script.pop(0) if self.server.script else serve)(self)
 
@@ -87,14 +88,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def serve(handler: Handler, *, upto: int | None = None, ranges=True, if_range=True, etag=True, length=0) -> None:
-    """The file or the range asked for, of which `upto` bytes are sent; `length` is added to the truth."""
+def serve(handler: Handler, *, upto: int | None = None, ranges=True, if_range=True, by="ETag", length=0) -> None:
+    """The file or the range asked for, of which `upto` bytes are sent; `by`: header with its mark; `length`: a lie."""
     body, mark = handler.server.body, handler.server.etag
     asked = re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"] or "") if ranges else None
     if asked and if_range and handler.headers["If-Range"] not in (None, mark):
         asked = None
     start = int(asked[1]) if asked else 0
-    headers = {"ETag": mark} if etag else {}
+    headers = {by: mark}
     if asked:
         headers["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body) + length}"
     handler.head(206 if asked else 200, Content_Length=len(body) - start + length, **headers)
@@ -283,7 +284,8 @@ NEW, REST = (0, None), (KEPT, '"one"')
     ("script", "asked"),
     [
         ([sends(200_000), sends(70_000)], [NEW, REST, (KEPT + fetch.CHUNK, '"one"')]),
-        ([sends(200_000, etag=False), sends(70_000, etag=False)], [NEW, (KEPT, None), (KEPT + fetch.CHUNK, None)]),
+        ([sends(200_000, by="Last_Modified")], [NEW, REST]),
+        ([sends(200_000, by="Nothing")], [NEW, (KEPT, None)]),
         ([bare(BODY[:90_000]), bare(BODY)], [NEW, (90_000, None)]),
         ([sends(200_000, ranges=False), sends(ranges=False)], [NEW, REST]),
         ([sends(200_000), another_range, answers(416), sends()], [NEW, REST, NEW, NEW]),
@@ -292,7 +294,7 @@ NEW, REST = (0, None), (KEPT, '"one"')
         ([sends(70_000)] * 5, [NEW] + [(n * fetch.CHUNK, '"one"') for n in range(1, 5)]),  # more breaks than pauses
         ([endless_redirect], [NEW] * 2),
     ],
-    ids=["breaks", "no ETag", "no length", "no ranges", "another range", "busy", "stall", "progress", "redirect"],
+    ids=["breaks", "date", "no mark", "no length", "no ranges", "other range", "busy", "stall", "progress", "redirect"],
 )
 def test_whatever_happens_on_the_way_the_set_arrives(server, release, tmp_path, script, asked):
     server.script = list(script)
