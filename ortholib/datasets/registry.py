@@ -66,7 +66,7 @@ CARDS = (
         folders=("kneeKL224", "KneeXrayData/ClsKLData/kneeKL224", "kneekl", "archive"),
         read=kneekl.read,
         layout="{train,val,test}/{0,1,2,3,4}/, files such as 9003175L.png (patient, side); auto_test/ is left out",
-        get="download ClsKLData from the Mendeley page and unpack it",
+        get="download ClsKLData from https://data.mendeley.com/datasets/56rmx5bjcr/1 and unpack it",
         defects=(
             "auto_test/ holds the test knees a second time, cropped by a detector.",
             "Cropped knees of one cohort; one reading a knee.",
@@ -104,7 +104,9 @@ CARDS = (
         folders=("GRAZPEDWRI-DX", "grazpedwri"),
         read=grazpedwri.read,
         layout="images_part1..4/*.png (16-bit), dataset.csv, folder_structure/yolov5/labels/*.txt",
-        get="download the parts from figshare and unpack them into one folder",
+        get="download https://ndownloader.figshare.com/files/35026432 (dataset.csv), likewise 34268819 "
+        "(folder_structure.zip) and 34268828, 34268849, 34268864, 34268891 (images_part1.zip to images_part4.zip), and "
+        "unpack them into one folder",
         defects=(
             "16-bit PNG: tools that clip instead of scaling show white squares.",
             "dataset.csv begins with a byte order mark.",
