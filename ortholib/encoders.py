@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ortholib import paths, phantom
+from ortholib import paths
 from ortholib.errors import OrthoError
 
 
@@ -39,8 +39,7 @@ ENCODERS = {
 def find(name: str, edition: str) -> Path:
     """File of the weights `name`: the phantom's stand-in, else below `$ORTHOLIB_WEIGHTS`. Raises OrthoError with the
     way to them where they are absent."""
-    root = phantom.ensure() / "weights" if edition == "phantom" else paths.weights_root()
-    file = root / name / ENCODERS[name].file
+    file = paths.weights_root(edition) / name / ENCODERS[name].file
     if not file.is_file():
         raise OrthoError(f"{file} is not there. {way(name)}")
     return file

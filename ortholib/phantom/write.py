@@ -198,13 +198,17 @@ def key(seed: int = 0) -> str:
 
 
 def ensure(seed: int = 0) -> Path:
-    """Folder of the phantom at its default size, generated if absent; safe for processes that ask at once."""
+    """Folder of the phantom at its default size, generated if absent; safe for processes that ask at once.
+
+    From then on it is what `ortholib.paths` gives for the edition phantom, here and in the processes started from here:
+    its name is left in `$ORTHOLIB_PHANTOM`.
+    """
     out = paths.project() / "data" / "phantom" / key(seed)
-    if out.is_dir():
-        return out
-    with locks.held(out):
-        if not out.is_dir():  # another process may have made it while this one waited
-            for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; nobody else writes under the lock
-                shutil.rmtree(stale)
-            write(out, seed)
+    if not out.is_dir():
+        with locks.held(out):
+            if not out.is_dir():  # another process may have made it while this one waited
+                for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; only the lock's holder writes
+                    shutil.rmtree(stale)
+                write(out, seed)
+    os.environ["ORTHOLIB_PHANTOM"] = str(out)
     return out
