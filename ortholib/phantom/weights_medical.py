@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ortholib.encoders import ENCODERS
 from ortholib.phantom.weights_formats import PT, StandIn
 from ortholib.phantom.weights_numbers import draw
 
@@ -31,7 +32,7 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
     facebookresearch/dinov2, which timm takes as they are but for `mask_token`.
     """
     state = draw(model.state_dict(), rng)
-    width, depth = state["cls_token"].shape[-1], standin.arguments["depth"]
+    width, depth = state["cls_token"].shape[-1], len(model.blocks)
     state |= draw({"mask_token": torch.empty(1, width)}, rng)
     save_file(state, folder / "backbone_compatible.safetensors", PT)
     save_file(transformers_names(state), folder / "model.safetensors", PT)
@@ -39,7 +40,7 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
         "apply_layernorm": True, "architectures": ["Dinov2Model"], "attention_probs_dropout_prob": 0.0,
         "drop_path_rate": 0.0, "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "hidden_size": width,
         "image_size": standin.size, "initializer_range": 0.02, "layer_norm_eps": 1e-6, "layerscale_value": 1.0,
-        "mlp_ratio": 4, "model_type": "dinov2", "num_attention_heads": standin.arguments["num_heads"],
+        "mlp_ratio": 4, "model_type": "dinov2", "num_attention_heads": model.blocks[0].attn.num_heads,
         "num_channels": 3, "num_hidden_layers": depth, "out_features": [f"stage{depth}"], "out_indices": [depth],
         "patch_size": 14, "qkv_bias": True, "reshape_hidden_states": True,
         "stage_names": ["stem", *(f"stage{i + 1}" for i in range(depth))], "torch_dtype": "float32",
@@ -96,17 +97,17 @@ def open_clip(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.G
     shapes["visual.head.proj.weight"] = torch.empty(CLIP_WIDTH, model.num_features)
     shapes |= {f"text.transformer.{k}": torch.empty(s) for k, s in bert_shapes().items()}
     shapes |= {"text.proj.0.weight": torch.empty(hidden, width), "text.proj.2.weight": torch.empty(CLIP_WIDTH, hidden)}
-    torch.save(OrderedDict(draw(shapes, rng)), folder / standin.files[0])
-    bert_name = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
+    torch.save(OrderedDict(draw(shapes, rng)), folder / standin.of.files[0])
+    text_tower = ENCODERS["biomedbert"].published
     _json(folder / "open_clip_config.json", {
         "model_cfg": {
             "embed_dim": CLIP_WIDTH,
             "vision_cfg": {
-                "timm_model_name": standin.architecture, "timm_model_pretrained": False, "timm_pool": "",
+                "timm_model_name": standin.network, "timm_model_pretrained": False, "timm_pool": "",
                 "timm_proj": "linear", "image_size": standin.size,
             },
             "text_cfg": {
-                "hf_model_name": bert_name, "hf_tokenizer_name": bert_name, "hf_proj_type": "mlp",
+                "hf_model_name": text_tower, "hf_tokenizer_name": text_tower, "hf_proj_type": "mlp",
                 "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 256,
             },
         },

@@ -190,9 +190,9 @@ SUMMARIES = {"FracAtlas": _count_films, "kneeKL224": _count_knees}
 
 
 def key(seed: int = 0) -> str:
-    """Name of a generated folder: the seed and a hash of the generator's source text."""
-    source = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    """Name of a generated folder: the seed and a hash of the source text of the generator and of what it draws from."""
+    source, here = hashlib.sha256(), Path(__file__).parent
+    for file in sorted([*here.glob("*.py"), here.parent / "encoders.py", here.parent / "networks.py"]):
         source.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return f"{seed}-{source.hexdigest()[:12]}"
 
