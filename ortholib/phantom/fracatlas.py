@@ -1,6 +1,5 @@
 """The FracAtlas phantom: which films there are, and the faults of the real set, few and on purpose."""
 
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ortholib.errors import UsageError
 from ortholib.phantom import annotations
+from ortholib.phantom.files import check_count, encoded
 from ortholib.phantom.longbone import draw_film, render
 
 # region -> share of the films, share of fractured ones; rarer regions more often than in the real set, so that each
@@ -43,8 +42,7 @@ def plan(seed: int, count: int) -> pd.DataFrame:
 
     `index` numbers the drawn films; a copy has the index of its source. Raises UsageError below `FEWEST` films.
     """
-    if count < FEWEST:
-        raise UsageError(f"bones={count}: the FracAtlas phantom needs at least {FEWEST} films to hold all its defects.")
+    check_count(count, FEWEST, "FracAtlas", "films")
     rng = np.random.default_rng([seed, 4])
     drawn = count - len(COPIES)
     shares = np.array([share for share, _ in REGIONS.values()])
@@ -88,26 +86,21 @@ def draw(task: tuple) -> dict:
     rng = np.random.default_rng([seed, 3, row["index"]])
     film = draw_film(rng, row["region"], row["fractured"])
     pixels, polygons = render(film, rng)
-    image = Image.fromarray(pixels)
-    image = image if row["gray"] else image.convert("RGB")
-    data = encode(image, row["orientation"])
-    if row["defect"] == "truncated":
-        data = data[: int(0.6 * len(data))]
+    image = Image.fromarray(pixels).convert("L" if row["gray"] else "RGB")
+    data = encode(image, row["orientation"], row["defect"])
     (Path(folder) / subfolder(row["fractured"]) / row["image_id"]).write_bytes(data)
     width, height = image.size
     size = {"width": width, "height": height, "depth": 1 if row["gray"] else 3, "bytes": len(data)}
     return row | film.record() | size | {"polygons": polygons}
 
 
-def encode(image: Image.Image, orientation: int = 1, quality: int = QUALITY) -> bytes:
+def encode(image: Image.Image, orientation: int = 1, defect: str = "", quality: int = QUALITY) -> bytes:
     """JPEG bytes that show `image` once a reader obeys the EXIF `orientation` (1, 3, 6 or 8)."""
-    buffer, extra = io.BytesIO(), {}
+    extra = {}
     if orientation != 1:
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        image, extra = image.transpose(UNDO[orientation]), {"exif": exif}
-    image.save(buffer, "JPEG", quality=quality, **extra)
-    return buffer.getvalue()
+        image, extra["exif"] = image.transpose(UNDO[orientation]), Image.Exif()
+        extra["exif"][0x0112] = orientation
+    return encoded(image, "JPEG", defect, quality=quality, **extra)
 
 
 def subfolder(fractured: bool) -> str:

@@ -4,7 +4,6 @@ Layouts, not anatomy: a film is the hand of `longbone`, and the two projections 
 lie a side marker of lead (class text) and, on some broken wrists, a wire through the fracture (class metal).
 """
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ortholib.errors import UsageError
 from ortholib.phantom.annotations import corners
+from ortholib.phantom.files import check_count, encoded, yolo_line
 from ortholib.phantom.longbone import LongBone, draw_film, render
 
 CLASSES = (
@@ -44,8 +42,7 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     A study has both projections (the last one may have one), a patient one study or a follow-up too. Some breaks
     are visible in one projection only. Raises UsageError below `FEWEST` images.
     """
-    if count < FEWEST:
-        raise UsageError(f"count={count}: the GRAZPEDWRI-DX phantom needs at least {FEWEST} images for all its kinds.")
+    check_count(count, FEWEST, "GRAZPEDWRI-DX", "images")
     rng = np.random.default_rng([seed, 8])
     rows, patient, broken = [], 0, 0
     while len(rows) < count:
@@ -97,13 +94,11 @@ def draw(task: tuple) -> dict:
     boxes.append(("text", *_marker(pixels, row["laterality"], int(rng.integers(4)))))
     # 257 of the 16-bit values round to each grey one: noise among them fills the low bits and changes no grey value
     deep = pixels.astype(int) * 257 + rng.integers(-128, 129, pixels.shape)
-    buffer = io.BytesIO()
-    Image.fromarray(deep.clip(0, 65535).astype(np.uint16)).save(buffer, "PNG", compress_level=1)
-    data = buffer.getvalue()
     path = Path(root) / row["path"]
-    path.write_bytes(data[: int(0.6 * len(data))] if row["defect"] == "truncated" else data)
+    path.write_bytes(encoded(deep.clip(0, 65535).astype(np.uint16), "PNG", row["defect"], compress_level=1))
     height, width = pixels.shape
-    (Path(root) / YOLO / "labels" / f"{path.stem}.txt").write_text(_yolo(boxes, width, height))
+    lines = [yolo_line(CLASSES.index(name), box, width, height, "g") for name, *box in boxes]
+    (Path(root) / YOLO / "labels" / f"{path.stem}.txt").write_text("".join(lines))
     size = {"image_id": path.stem, "width": width, "height": height, "gray": float(pixels.mean())}
     return row | size | {"fracture_kinds": film.record()["fracture_kinds"], "boxes": json.dumps(boxes)}
 
@@ -155,12 +150,3 @@ def _marker(pixels: np.ndarray, letter: str, corner: int) -> tuple[int, int, int
     y = EDGE if corner < 2 else pixels.shape[0] - EDGE - height
     pixels[y : y + height, x : x + width][mask] = 255
     return x, y, x + width, y + height
-
-
-def _yolo(boxes: list[tuple], width: int, height: int) -> str:
-    lines = (
-        f"{CLASSES.index(name)} {(x0 + x1) / 2 / width:g} {(y0 + y1) / 2 / height:g} "
-        f"{(x1 - x0) / width:g} {(y1 - y0) / height:g}\n"
-        for name, x0, y0, x1, y1 in boxes
-    )
-    return "".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ortholib.errors import UsageError
+from ortholib.phantom.files import check_count
 from ortholib.phantom.mri import AXES, draw_knee, knee_stack, render_knee
 
 FEWEST = 12
@@ -25,8 +25,7 @@ def plan(seed: int, count: int) -> list[dict]:
 
     Both parts hold the findings in equal shares. Raises UsageError below `FEWEST` exams.
     """
-    if count < FEWEST:
-        raise UsageError(f"exams={count}: the MRNet phantom needs at least {FEWEST} to hold both values of each label.")
+    check_count(count, FEWEST, "MRNet", "exams")
     rng = np.random.default_rng([seed, 11])
     valid = round(VALID * count)
     exams = []
@@ -70,6 +69,5 @@ def write_mrnet(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     truth = pd.DataFrame(run(draw, [(seed, exam, str(root)) for exam in exams]))
     for part, rows in truth.groupby("part"):
         for label in LABELS:
-            lines = [f"{row.exam},{getattr(row, label)}\n" for row in rows.itertuples()]
-            (root / f"{part}-{label}.csv").write_text("".join(lines))
+            rows[["exam", label]].to_csv(root / f"{part}-{label}.csv", header=False, index=False)
     return truth

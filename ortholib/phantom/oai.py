@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from ortholib.phantom import knee
 from ortholib.phantom.dicom import write_dicom
+from ortholib.phantom.render import expose
 
 SIZE = 192  # pixels of the height; a film is twice as wide
 TOP = 4095  # 12 bits
@@ -98,9 +98,7 @@ def render(knees: dict[str, knee.Knee], rng: np.random.Generator) -> tuple[np.nd
     gap = np.clip(np.arange(SIZE) / (0.08 * SIZE), 0, 1)  # the thighs do not touch
     integral = np.concatenate([sheets[0] * gap[::-1], sheets[1] * gap], axis=1)
     one = knees["R"]
-    counts = one.photons * np.exp(-ndimage.gaussian_filter(integral, one.blur))
-    counts = counts + np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
-    image = -np.log(np.maximum(counts, 1) / one.photons)
+    image = expose(integral, rng, one.photons, one.blur)
     low, high = np.percentile(image, (0.5, 99.8))
     black, white = 300.0, 3300.0
     stored = black + (white - black) * (image - low) / (high - low)
@@ -175,13 +173,13 @@ def _other_series(root: Path, seed: int, film: dict) -> list[tuple]:
 
 def _write_contents(path: Path, rows: list[tuple]) -> None:
     """The index of a visit; the barcode has lost its head, as in the release."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-        writer.writerow(["Folder", "ParticipantID", "StudyDate", "Barcode", "StudyDescription", "SeriesDescription"])
-        for film, patient, date, barcode, what in rows:
-            folder = Path(*Path(film).parts[1:-1]).as_posix()
-            study = "MR^ENROLLMENT^KNEE" if what.startswith("SAG") else f"XRAY^SCREENING^{what.split()[-1].upper()}"
-            writer.writerow([folder, patient, date, int(barcode[-7:]), f"OAI^{study}", what])
+    columns, lines = ["Folder", "ParticipantID", "StudyDate", "Barcode", "StudyDescription", "SeriesDescription"], []
+    for film, patient, date, barcode, what in rows:
+        folder = Path(*Path(film).parts[1:-1]).as_posix()
+        study = "MR^ENROLLMENT^KNEE" if what.startswith("SAG") else f"XRAY^SCREENING^{what.split()[-1].upper()}"
+        lines.append((folder, patient, date, int(barcode[-7:]), f"OAI^{study}", what))
+    table = pd.DataFrame(lines, columns=columns)
+    table.to_csv(path, index=False, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 
 
 def _write_table(path: Path, separator: str, visit: str, rows: pd.DataFrame) -> None:

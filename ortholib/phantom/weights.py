@@ -7,8 +7,8 @@ safetensors, or `torch.load(..., weights_only=True)`.
 
 import hashlib
 import importlib.util
-import os
-import shutil
+import json
+import sys
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,10 +17,11 @@ import timm
 import torch
 from torchvision.models import convnext
 
-from ortholib import networks, paths
+from ortholib import networks
 from ortholib.encoders import ENCODERS, Encoder
 from ortholib.errors import UsageError
 from ortholib.phantom import weights_formats, weights_medical
+from ortholib.phantom.files import whole
 from ortholib.phantom.weights_formats import StandIn
 
 MARK = "STAND-IN.txt"
@@ -90,21 +91,8 @@ def write_weights(root: Path, seed: int = 0) -> dict[str, dict]:
     could not be written, `left_out` says why and `files` is empty.
     Raises UsageError where `root` holds files already (they might be real weights) or lies in the user's data.
     """
-    root = Path(root).resolve()
-    data = paths.data_root()
-    if data is not None and root.is_relative_to(data):
-        raise UsageError(f"{root} lies in ORTHOLIB_DATA ({data}), which is never written to; choose another folder.")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root} exists and is not an empty folder; remove it or choose another one.")
-    partial = root.with_name(f"{root.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        record = {name: _write(partial / name, name, seed) for name in STANDINS}
-        partial.rename(root)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with whole(root) as folder:
+        record = {name: _write(folder / name, name, seed) for name in STANDINS}
     return record | {name: _left_out("unknown", why) for name, why in LEFT_OUT.items()}
 
 
@@ -131,3 +119,9 @@ def _write(folder: Path, name: str, seed: int) -> dict:
 
 def _left_out(layout: str, why: str) -> dict:
     return {"files": [], "bytes": 0, "sha256": {}, "format": layout, "left_out": why}
+
+
+if __name__ == "__main__":  # <folder of the phantom> <seed>
+    folder = Path(sys.argv[1])
+    made = write_weights(folder / "weights", int(sys.argv[2]))
+    (folder / "truth" / "weights.json").write_text(json.dumps(made, indent=1))

@@ -1,9 +1,11 @@
 """The folders of RAD-DINO and BiomedCLIP as the Hugging Face hub has them, with their configurations."""
 
 import json
+import re
 import string
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -54,31 +56,26 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
     })  # fmt: skip
 
 
+# facebookresearch/dinov2 -> transformers' Dinov2Model
+TRANSFORMERS = (
+    (r"^(cls_token|mask_token)$", r"embeddings.\1"), (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."), (r"^norm\.", "layernorm."),
+    (r"^blocks\.", "encoder.layer."), (r"attn\.proj\.", "attention.output.dense."),
+    (r"attn\.qkv\.", "attention.attention.qkv."), (r"ls(\d)\.gamma$", r"layer_scale\1.lambda1"),
+)  # fmt: skip
+
+
 def transformers_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict of facebookresearch/dinov2 under the names of transformers' Dinov2Model."""
-    renamed = {
-        "cls_token": "embeddings.cls_token", "mask_token": "embeddings.mask_token",
-        "pos_embed": "embeddings.position_embeddings",
-        "patch_embed.proj.weight": "embeddings.patch_embeddings.projection.weight",
-        "patch_embed.proj.bias": "embeddings.patch_embeddings.projection.bias",
-        "norm.weight": "layernorm.weight", "norm.bias": "layernorm.bias",
-    }  # fmt: skip
-    inner = {"attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale1.lambda1",
-             "ls2.gamma": "layer_scale2.lambda1"}  # fmt: skip
     out = {}
     for name, value in state.items():
-        if name in renamed:
-            out[renamed[name]] = value
-            continue
-        _, block, rest = name.split(".", 2)
-        if rest.startswith("attn.qkv."):
-            for role, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                leaf = rest.removeprefix("attn.qkv.")
-                out[f"encoder.layer.{block}.attention.attention.{role}.{leaf}"] = part.contiguous()
-            continue
-        for old, new in inner.items():
-            rest = rest.replace(old, new)
-        out[f"encoder.layer.{block}.{rest}"] = value
+        for old, new in TRANSFORMERS:
+            name = re.sub(old, new, name)
+        if ".qkv." in name:  # one matrix there, three here
+            parts = zip(("query", "key", "value"), value.chunk(3), strict=True)
+            out |= {name.replace("qkv", role): part.contiguous() for role, part in parts}
+        else:
+            out[name] = value
     return out
 
 
@@ -124,23 +121,20 @@ def open_clip(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.G
 
 def bert_shapes() -> dict[str, tuple[int, ...]]:
     """Shapes of transformers' BertModel without pooler, at the sizes of `BERT`, under its names."""
-    width, inner = BERT["hidden_size"], BERT["intermediate_size"]
+    width, inner, positions = BERT["hidden_size"], BERT["intermediate_size"], BERT["max_position_embeddings"]
     shapes = {
-        "embeddings.position_ids": (1, BERT["max_position_embeddings"]),
+        "embeddings.position_ids": (1, positions),
         "embeddings.word_embeddings.weight": (len(VOCABULARY), width),
-        "embeddings.position_embeddings.weight": (BERT["max_position_embeddings"], width),
+        "embeddings.position_embeddings.weight": (positions, width),
         "embeddings.token_type_embeddings.weight": (BERT["type_vocab_size"], width),
         "embeddings.LayerNorm.weight": (width,),
         "embeddings.LayerNorm.bias": (width,),
     }
-    linear = {f"attention.self.{role}": (width, width) for role in ("query", "key", "value")}
-    linear |= {"attention.output.dense": (width, width), "intermediate.dense": (inner, width)}
-    linear["output.dense"] = (width, inner)
-    for i in range(BERT["num_hidden_layers"]):
-        for name, shape in linear.items():
-            shapes |= {f"encoder.layer.{i}.{name}.weight": shape, f"encoder.layer.{i}.{name}.bias": shape[:1]}
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes |= {f"encoder.layer.{i}.{name}.{leaf}": (width,) for leaf in ("weight", "bias")}
+    layer = {f"attention.self.{role}": (width, width) for role in ("query", "key", "value")}
+    layer |= {"attention.output.dense": (width, width), "intermediate.dense": (inner, width)}
+    layer |= {"output.dense": (width, inner), "attention.output.LayerNorm": (width,), "output.LayerNorm": (width,)}
+    for i, (name, shape) in product(range(BERT["num_hidden_layers"]), layer.items()):
+        shapes |= {f"encoder.layer.{i}.{name}.weight": shape, f"encoder.layer.{i}.{name}.bias": shape[:1]}
     return shapes
 
 

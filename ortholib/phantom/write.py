@@ -18,6 +18,7 @@ from PIL import Image
 from ortholib import locks, paths, progress
 from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import knee
+from ortholib.phantom.files import whole
 from ortholib.phantom.fracatlas import write_fracatlas
 from ortholib.phantom.grazpedwri import write_grazpedwri
 from ortholib.phantom.joints import write_joints
@@ -25,16 +26,6 @@ from ortholib.phantom.mrnet import write_mrnet
 from ortholib.phantom.mura import write_mura
 from ortholib.phantom.oai import write_oai
 
-# images of each set (exams of MRNet, films of the OAI, images of each manifest of `joints`)
-COUNTS = {
-    "FracAtlas": 700,
-    "kneeKL224": 900,
-    "MURA-v1.1": 150,
-    "GRAZPEDWRI-DX": 60,
-    "MRNet-v1.0": 30,
-    "OAI": 24,
-    "joints": 24,
-}
 PARTS = {"train": 0.648, "val": 0.117, "test": 0.235}
 NOTICE = """PHANTOM: every image in this folder was computed by ortholib.phantom (seed {seed}).
 No patient was imaged, and no picture was derived from one. Numbers reached on these images prove that the programs
@@ -49,25 +40,13 @@ def write(out: Path, seed: int = 0, counts: dict[str, int] | None = None) -> dic
     and `PHANTOM.txt`. `out` appears whole or not at all: it is written under another name and renamed. Returns counts.
     Raises UsageError where `out` holds files already, lies in the user's data, or a count cannot hold its set.
     """
-    out = Path(out).resolve()
-    data = paths.data_root()
-    if data is not None and out.is_relative_to(data):
-        raise UsageError(f"{out} lies in ORTHOLIB_DATA ({data}), which is never written to; choose another folder.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not an empty folder; remove it or choose another one.")
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "truth").mkdir(parents=True)
-    try:
-        weights = _start_weights(partial, seed) if counts is None else None
-        written = _write(partial, seed, counts or COUNTS)
+    with whole(out) as folder:
+        (folder / "truth").mkdir()
+        weights = _start_weights(folder, seed) if counts is None else None
+        written = _write(folder, seed, counts or COUNTS)
         if weights is not None:
-            written["weights"] = _finish_weights(partial, weights)
-        (partial / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            written["weights"] = _finish_weights(folder, weights)
+        (folder / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
     return written
 
 
@@ -90,27 +69,19 @@ def _write(out: Path, seed: int, counts: dict[str, int]) -> dict:
 
         for name, count in counts.items():
             bar.set_description(f"phantom {name}")
-            made = WRITERS[name](out / name, seed, count, run)
+            write_set, _, truth, summary = SETS[name]
+            made = write_set(out / name, seed, count, run)
             tables = made if isinstance(made, tuple) else (made,)
-            for table, kind in zip(tables, TRUTH.get(name, (name.lower(),)), strict=True):
+            for table, kind in zip(tables, truth, strict=True):
                 table.to_parquet(out / "truth" / f"{kind}.parquet", index=False)
-            written[name] = SUMMARIES.get(name, lambda truth: {"images": len(truth)})(*tables)
+            written[name] = summary(*tables)
     (out / "PHANTOM.txt").write_text(NOTICE.format(seed=seed))
     return written
 
 
-WEIGHTS = """
-import json, sys
-from pathlib import Path
-from ortholib.phantom.weights import write_weights
-made = write_weights(Path(sys.argv[1]) / "weights", int(sys.argv[2]))
-(Path(sys.argv[1]) / "truth" / "weights.json").write_text(json.dumps(made, indent=1))
-"""
-
-
 def _start_weights(out: Path, seed: int) -> subprocess.Popen:
     """Beside the images, in a process of its own: it needs torch, which takes seconds to import and dislikes forks."""
-    command = [sys.executable, "-c", WEIGHTS, out, str(seed)]
+    command = [sys.executable, "-m", "ortholib.phantom.weights", out, str(seed)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=Path(__file__).parents[2], text=True, **pipes)
 
@@ -125,6 +96,10 @@ def _finish_weights(out: Path, process: subprocess.Popen) -> dict:
         "bytes": sum(one["bytes"] for one in made.values()),
         "left_out": [name for name, one in made.items() if "left_out" in one],
     }
+
+
+def _count(images: pd.DataFrame) -> dict:
+    return {"images": len(images)}
 
 
 def _count_films(films: pd.DataFrame, boxes: pd.DataFrame) -> dict:
@@ -176,17 +151,18 @@ def draw_knee(task: tuple) -> dict:
     return row | truth.record()
 
 
-WRITERS = {
-    "FracAtlas": write_fracatlas,
-    "kneeKL224": write_knees,
-    "MURA-v1.1": write_mura,
-    "GRAZPEDWRI-DX": write_grazpedwri,
-    "MRNet-v1.0": write_mrnet,
-    "OAI": write_oai,
-    "joints": write_joints,
+# folder: writer, images (exams of MRNet, films of the OAI, images of each manifest of `joints`), names of the tables in
+# truth/, and what is counted in them
+SETS = {
+    "FracAtlas": (write_fracatlas, 700, ("bones", "boxes"), _count_films),
+    "kneeKL224": (write_knees, 900, ("knee",), _count_knees),
+    "MURA-v1.1": (write_mura, 150, ("mura-v1.1",), _count),
+    "GRAZPEDWRI-DX": (write_grazpedwri, 60, ("grazpedwri-dx",), _count),
+    "MRNet-v1.0": (write_mrnet, 30, ("mrnet-v1.0",), _count),
+    "OAI": (write_oai, 24, ("oai",), _count),
+    "joints": (write_joints, 24, ("joints",), _count),
 }
-TRUTH = {"FracAtlas": ("bones", "boxes"), "kneeKL224": ("knee",)}  # names of the tables in truth/
-SUMMARIES = {"FracAtlas": _count_films, "kneeKL224": _count_knees}
+COUNTS = {name: count for name, (_, count, *_) in SETS.items()}
 
 
 def key(seed: int = 0) -> str:

@@ -148,7 +148,7 @@ def test_exams_have_the_layout_of_the_release(exams):
         for label in mrnet.LABELS:
             assert {exam[label] for exam in both if exam["part"] == part} == {0, 1}
     assert all(exam["abnormal"] >= max(exam["acl"], exam["meniscus"]) for exam in both)
-    with pytest.raises(UsageError, match="exams=11: the MRNet phantom needs at least 12"):
+    with pytest.raises(UsageError, match="count=11: the MRNet phantom needs at least 12 exams"):
         mrnet.plan(0, 11)
 
 
