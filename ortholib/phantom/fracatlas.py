@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from ortholib.phantom import annotations
+from ortholib.phantom.anatomy import TURN
 from ortholib.phantom.files import check_count, encoded
 from ortholib.phantom.longbone import draw_film, render
 
@@ -77,18 +79,17 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return pd.concat([films, pd.DataFrame(copies)], ignore_index=True)
 
 
-def draw(task: tuple) -> dict:
-    """Draw one film and write its file; `task`: (seed, row of `plan` as a dictionary, folder of images).
+def draw(seed: int, images: Path, row: dict) -> dict:
+    """Draw one film, a row of `plan`, and write its file below `images`.
 
     Returns the truth: record of the film, `width, height, depth, bytes` and `polygons`, in the transposed frame.
     """
-    seed, row, folder = task
     rng = np.random.default_rng([seed, 3, row["index"]])
     film = draw_film(rng, row["region"], row["fractured"])
     pixels, polygons = render(film, rng)
     image = Image.fromarray(pixels).convert("L" if row["gray"] else "RGB")
     data = encode(image, row["orientation"], row["defect"])
-    (Path(folder) / subfolder(row["fractured"]) / row["image_id"]).write_bytes(data)
+    (images / subfolder(row["fractured"]) / row["image_id"]).write_bytes(data)
     width, height = image.size
     size = {"width": width, "height": height, "depth": 1 if row["gray"] else 3, "bytes": len(data)}
     return row | film.record() | size | {"polygons": polygons}
@@ -114,7 +115,7 @@ def write_fracatlas(root: Path, seed: int, count: int, run: Callable) -> tuple[p
     for label in (True, False):
         (root / "images" / subfolder(label)).mkdir(parents=True)
     sources = films[films.copy_of == ""].to_dict("records")
-    truth = run(draw, [(seed, row, str(root / "images")) for row in sources])
+    truth = run(partial(draw, seed, root / "images"), sources)
     by_name = {row["image_id"]: row for row in truth}
     for row in films[films.copy_of != ""].to_dict("records"):
         truth.append(_copy(root / "images", row, by_name[row["copy_of"]]))
@@ -146,13 +147,11 @@ def _copy(images: Path, row: dict, source: dict) -> dict:
 
 def _flags(table: pd.DataFrame, polygons: dict[str, list[np.ndarray]]) -> pd.DataFrame:
     """`table` with the 0/1 columns of `dataset.csv`; the one conflicting row says fractured=0 beside its count of 1."""
-    flags = table.copy()
-    for region in ("hand", "leg", "hip", "shoulder", "mixed"):
-        flags[region] = (table.region == region).astype(int)
-    flags.loc[table.region == "mixed", ["hand", "shoulder"]] = 1  # a whole arm counts as both
-    for view in ("frontal", "lateral", "oblique"):
-        flags[view] = table.views.str.contains(view).astype(int)
-    flags["hardware"], flags["multiscan"] = table.hardware.astype(int), table.multiscan.astype(int)
-    flags["fracture_count"] = [len(polygons[name]) for name in table.image_id]
-    flags["fractured"] = ((flags.fracture_count > 0) & (table.defect != "label_conflict")).astype(int)
-    return flags
+    flags = table.assign(fracture_count=[len(polygons[name]) for name in table.image_id])
+    for region in REGIONS:
+        flags[region] = table.region == region
+    flags.loc[table.region == "mixed", ["hand", "shoulder"]] = True  # a whole arm counts as both
+    for view in TURN:
+        flags[view] = table.views.str.contains(view)
+    flags["fractured"] = (flags.fracture_count > 0) & (table.defect != "label_conflict")
+    return flags.astype(dict.fromkeys(annotations.COLUMNS[1:], int))

@@ -7,6 +7,7 @@ lie a side marker of lead (class text) and, on some broken wrists, a wire throug
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,13 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return images
 
 
-def draw(task: tuple) -> dict:
-    """Draw one image, write its PNG and YOLO file; `task`: (seed, index, row of `plan` as a dictionary, root).
+def draw(seed: int, root: Path, task: tuple[int, dict]) -> dict:
+    """Draw one image, write its PNG and YOLO file below `root`; `task`: its number and row of `plan`.
 
     Returns the truth: the row, `image_id, width, height`, mean of the 8-bit picture as `gray`, the kinds of fracture,
     and `boxes`, a JSON list of [class, x0, y0, x1, y1] in pixels.
     """
-    seed, index, row, root = task
+    index, row = task
     rng = np.random.default_rng([seed, 9, index])
     film = _film(rng, VIEWS[row["projection"]], bool(row["fracture_visible"]))
     pixels, polygons = render(film, rng)
@@ -94,11 +95,11 @@ def draw(task: tuple) -> dict:
     boxes.append(("text", *_marker(pixels, row["laterality"], int(rng.integers(4)))))
     # 257 of the 16-bit values round to each grey one: noise among them fills the low bits and changes no grey value
     deep = pixels.astype(int) * 257 + rng.integers(-128, 129, pixels.shape)
-    path = Path(root) / row["path"]
+    path = root / row["path"]
     path.write_bytes(encoded(deep.clip(0, 65535).astype(np.uint16), "PNG", row["defect"], compress_level=1))
     height, width = pixels.shape
     lines = [yolo_line(CLASSES.index(name), box, width, height, "g") for name, *box in boxes]
-    (Path(root) / YOLO / "labels" / f"{path.stem}.txt").write_text("".join(lines))
+    (root / YOLO / "labels" / f"{path.stem}.txt").write_text("".join(lines))
     size = {"image_id": path.stem, "width": width, "height": height, "gray": float(pixels.mean())}
     return row | size | {"fracture_kinds": film.record()["fracture_kinds"], "boxes": json.dumps(boxes)}
 
@@ -117,7 +118,7 @@ def write_grazpedwri(root: Path, seed: int, count: int, run: Callable) -> pd.Dat
     table.to_csv(root / "dataset.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n")
     names = "".join(f"- {name}\n" for name in CLASSES)
     (root / YOLO / "meta.yaml").write_text(f"names:\n{names}nc: {len(CLASSES)}\n")
-    return pd.DataFrame(run(draw, [(seed, i, row, str(root)) for i, row in enumerate(images.to_dict("records"))]))
+    return pd.DataFrame(run(partial(draw, seed, root), list(enumerate(images.to_dict("records")))))
 
 
 def _film(rng: np.random.Generator, view: str, fractured: bool) -> LongBone:

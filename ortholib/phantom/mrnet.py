@@ -1,6 +1,7 @@
 """The MRNet phantom: knee MRI exams of three planes in the layout of MRNet-v1.0, with what is torn and where."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,14 @@ def plan(seed: int, count: int) -> list[dict]:
     return exams
 
 
-def draw(task: tuple) -> dict:
-    """Draw one exam and write its three files; `task`: (seed, exam of `plan`, root). Returns the row of the truth."""
-    seed, exam, root = task
+def draw(seed: int, root: Path, exam: dict) -> dict:
+    """Draw one exam of `plan` and write its three files below `root`. Returns the row of the truth."""
     row, knee = dict(exam), exam["knee"]
     rng = np.random.default_rng([seed, 13, row.pop("index")])
     del row["knee"]
     for plane in AXES:
         stack = knee_stack(knee, plane, row[f"slices_{plane}"])
-        np.save(Path(root) / row["part"] / plane / f"{row['exam']}.npy", render_knee(knee, stack, rng))
+        np.save(root / row["part"] / plane / f"{row['exam']}.npy", render_knee(knee, stack, rng))
         if plane == "sagittal":
             for name, point in (("acl", knee.acl_middle), ("horn", knee.horn)):
                 row |= dict(zip((f"{name}_slice", f"{name}_row", f"{name}_column"), stack.place(point), strict=True))
@@ -66,7 +66,7 @@ def write_mrnet(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     for part in ("train", "valid"):
         for plane in AXES:
             (root / part / plane).mkdir(parents=True)
-    truth = pd.DataFrame(run(draw, [(seed, exam, str(root)) for exam in exams]))
+    truth = pd.DataFrame(run(partial(draw, seed, root), exams))
     for part, rows in truth.groupby("part"):
         for label in LABELS:
             rows[["exam", label]].to_csv(root / f"{part}-{label}.csv", header=False, index=False)

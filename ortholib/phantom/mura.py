@@ -7,6 +7,7 @@ metal; no image of a normal one does.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,12 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return images
 
 
-def draw(task: tuple) -> dict:
-    """Draw one image and write its file; `task`: (seed, index, row of `plan` as a dictionary, root). Returns the truth.
+def draw(seed: int, root: Path, task: tuple[int, dict]) -> dict:
+    """Draw one image and write its file below `root`; `task`: its number and row of `plan`. Returns the truth.
 
     An image whose defect is `missing` is listed in the csv file and gets no file.
     """
-    seed, index, row, root = task
+    index, row = task
     rng = np.random.default_rng([seed, 7, index])
     film = draw_film(rng, SCENE[row["region"]], row["finding"] == "fracture")
     metal = row["finding"] == "metal" or (film.hardware and row["abnormal"])
@@ -88,7 +89,7 @@ def draw(task: tuple) -> dict:
         return truth
     pixels, _ = render(film, rng)
     image = Image.fromarray(pixels).convert("RGB" if rng.random() < 0.3 else "L")
-    (Path(root) / row["path"]).write_bytes(encoded(image, "PNG", row["defect"], compress_level=3))
+    (root / row["path"]).write_bytes(encoded(image, "PNG", row["defect"], compress_level=3))
     return truth
 
 
@@ -110,4 +111,4 @@ def write_mura(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame
         studies = own.drop_duplicates("folder")
         own["file"].to_csv(root / f"{part}_image_paths.csv", header=False, index=False)
         studies[["folder", "label"]].to_csv(root / f"{part}_labeled_studies.csv", header=False, index=False)
-    return pd.DataFrame(run(draw, [(seed, i, row, str(root)) for i, row in enumerate(images.to_dict("records"))]))
+    return pd.DataFrame(run(partial(draw, seed, root), list(enumerate(images.to_dict("records")))))

@@ -7,6 +7,8 @@ and `kxr_sq_bu<visit>` with one line a knee and reading project. On a film the r
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +73,14 @@ def plan(seed: int, count: int) -> list[dict]:
     return films
 
 
-def draw(task: tuple) -> list[dict]:
-    """Draw one film and write its file; `task`: (seed, film of `plan`, root). Returns the truth, one row a knee."""
-    seed, film, root = task
+def draw(seed: int, root: Path, film: dict) -> list[dict]:
+    """Draw one film of `plan` and write its file below `root`. Returns the truth, one row a knee."""
     rng = np.random.default_rng([seed, 9, film["index"]])
     stored, window = render(film["knees"], rng)
     if film["photometric"] == "MONOCHROME1":
         stored, window = TOP - stored, (TOP - window[0], window[1])
     elements = {"WindowCenter": window[0], "WindowWidth": window[1]} if film["window"] else {}
-    path = Path(root) / film["path"]
+    path = root / film["path"]
     path.parent.mkdir(parents=True)
     write_dicom(
         path, stored, f"oai {seed} {film['index']}", modality="DX", syntax=film["syntax"],
@@ -113,7 +114,7 @@ def write_oai(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame:
     the tables leave them blank) and `other_kl`, the grade of a second reading (NaN where there is none).
     """
     films = plan(seed, count)
-    truth = pd.DataFrame([row for rows in run(draw, [(seed, film, str(root)) for film in films]) for row in rows])
+    truth = pd.DataFrame(chain.from_iterable(run(partial(draw, seed, root), films)))
     twice = truth["index"] % 4 == 0
     truth["other_kl"] = np.where(twice, np.minimum(truth["kl"] + (truth["side"] == "R"), 4), np.nan)
     extra = _other_series(root, seed, films[0])

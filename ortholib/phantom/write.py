@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,20 +57,13 @@ def _write(out: Path, seed: int, counts: dict[str, int]) -> dict:
     # fork: the workers only compute on arrays and write files, and it needs no importable main module
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     written: dict = {"seed": seed}
-    with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
-        progress.bar(desc="phantom", unit="image") as bar,
-    ):
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
 
         def run(function: Callable, tasks: list) -> list:
-            results = []
-            for result in pool.map(function, tasks, chunksize=8):
-                results.append(result)
-                bar.update()
-            return results
+            made = pool.map(function, tasks, chunksize=8)
+            return list(progress.bar(made, total=len(tasks), desc=f"phantom {name}", unit="image"))
 
         for name, count in counts.items():
-            bar.set_description(f"phantom {name}")
             write_set, _, truth, summary = SETS[name]
             made = write_set(out / name, seed, count, run)
             tables = made if isinstance(made, tuple) else (made,)
@@ -131,23 +126,22 @@ def write_knees(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     for place, i in enumerate(sorted(rng.permutation(len(patients)), key=lambda i: -worst[i])):
         part_of[i] = max(PARTS, key=lambda part: PARTS[part] * (place + 1) - dealt[part])
         dealt[part_of[i]] += 1
-    for part in PARTS:
-        for grade in range(5):
-            (root / part / str(grade)).mkdir(parents=True)
+    for part, grade in product(PARTS, "01234"):
+        (root / part / grade).mkdir(parents=True)
     tasks = []
     for i, pair in enumerate(patients):
-        for n, (side, truth) in enumerate(pair.items()):
-            path = root / part_of[i] / str(truth.kl) / f"{numbers[i]}{side}.jpg"
-            row = {"path": str(path.relative_to(root)), "image_id": path.stem, "patient": str(numbers[i])}
-            tasks.append((seed, 2 * i + n, truth, str(path), row | {"part": part_of[i]}))
-    return pd.DataFrame(run(draw_knee, tasks))
+        for side, truth in pair.items():
+            name = f"{numbers[i]}{side}"
+            row = {"path": f"{part_of[i]}/{truth.kl}/{name}.jpg", "image_id": name, "patient": str(numbers[i])}
+            tasks.append((len(tasks), truth, row | {"part": part_of[i]}))
+    return pd.DataFrame(run(partial(draw_knee, seed, root), tasks))
 
 
-def draw_knee(task: tuple) -> dict:
-    """Draw one knee and write its file; `task`: (seed, index, Knee, path, row). Returns the row with the truth."""
-    seed, index, truth, path, row = task
+def draw_knee(seed: int, root: Path, task: tuple[int, knee.Knee, dict]) -> dict:
+    """Draw one knee and write its file below `root`; `task`: number, knee, row. Returns the row with the truth."""
+    index, truth, row = task
     pixels = knee.render(truth, np.random.default_rng([seed, 2, index]))
-    Image.fromarray(pixels).save(path, "JPEG", quality=88)
+    Image.fromarray(pixels).save(root / row["path"], "JPEG", quality=88)
     return row | truth.record()
 
 

@@ -23,14 +23,3 @@ def once(name: str):
 
 
 films, exams, files, limbs, wrists = map(once, COUNTS)
-
-
-@pytest.fixture(scope="session", params=COUNTS)
-def name(request) -> str:
-    return request.param
-
-
-@pytest.fixture(scope="session")
-def written(name, request) -> tuple[Path, pd.DataFrame]:
-    """Each of them in turn."""
-    return request.getfixturevalue(name)

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 from smallsets import COUNTS
+
+pytestmark = pytest.mark.parametrize("name", COUNTS)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -16,8 +19,8 @@ def pictures(root: Path) -> set[bytes]:
     return {data for path, data in content(root).items() if not path.endswith(tables) and hidden not in path}
 
 
-def test_same_seed_same_bytes_other_seed_other_pixels(written, name, generate):
-    root, truth = written
+def test_same_seed_same_bytes_other_seed_other_pixels(name, generate, request):
+    root, truth = request.getfixturevalue(name)
     again, same = generate(name, 0)
     pd.testing.assert_frame_equal(same, truth)
     assert content(again) == content(root)
@@ -28,8 +31,8 @@ def test_same_seed_same_bytes_other_seed_other_pixels(written, name, generate):
         assert len(pictures(root)) >= COUNTS[name]
 
 
-def test_truth_can_be_stored_and_files_are_small(written, tmp_path):
-    root, truth = written
+def test_truth_can_be_stored_and_files_are_small(name, request, tmp_path):
+    root, truth = request.getfixturevalue(name)
     truth.to_parquet(tmp_path / "truth.parquet")
     assert len(pd.read_parquet(tmp_path / "truth.parquet")) == len(truth)
     if "defect" in truth:
