@@ -30,7 +30,7 @@ import timm
 import torch
 from PIL import Image, ImageFile
 
-from ortholib import datasets, pixels
+from ortholib import datasets, phantom, pixels
 from ortholib import device as devices
 from ortholib.dino import compiling, flops, memory, pretrain
 from ortholib.dino.augment import Crops, crops, views
@@ -56,7 +56,7 @@ def prepare(folder: Path) -> dict:
     try:
         root, data = datasets.locate("fracatlas", "real"), "FracAtlas"
     except OrthoError:
-        root, data = datasets.locate("fracatlas", "phantom"), "FracAtlas of the phantom, no real radiographs"
+        root, data = phantom.ensure() / "FracAtlas", "FracAtlas of the phantom, no real radiographs"
     usable = datasets.SETS["fracatlas"].read(root).usable
     chosen = usable.iloc[np.unique(np.linspace(0, len(usable) - 1, FILES).round().astype(int))]
     planes = {row.image_id: Plane(root / row.path) for row in chosen.itertuples()}

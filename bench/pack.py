@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ortholib import datasets, paths, pixels
+from ortholib import datasets, paths, phantom, pixels
 from ortholib.imagefile import Plane
 
 SIZE, FILES, REPEATS = 224, 600, 3
@@ -19,7 +19,7 @@ SIZE, FILES, REPEATS = 224, 600, 3
 def planes() -> tuple[dict[str, Plane], str]:
     """FILES readable images spread over the set by image id, and which data they are."""
     real = paths.data_root() is not None
-    root = datasets.locate("fracatlas", "real" if real else "phantom")
+    root = datasets.locate("fracatlas") if real else phantom.ensure() / "FracAtlas"
     usable = datasets.SETS["fracatlas"].read(root).usable
     chosen = usable.iloc[np.unique(np.linspace(0, len(usable) - 1, FILES).round().astype(int))]
     return {row.image_id: Plane(root / row.path) for row in chosen.itertuples()}, "FracAtlas" if real else "phantom"

@@ -103,6 +103,23 @@ def lines_for_people(as_json: bool) -> contextlib.AbstractContextManager:
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
+def ensure_phantom(edition: str) -> None:
+    """Where a command is to work on the phantom, generate it if it is absent."""
+    if edition == "phantom":
+        from ortholib import phantom
+
+        phantom.ensure()
+
+
+def load(name: str, edition: str, root: Path | None):
+    """A set, or a manifest, as `datasets.load` reads it."""
+    from ortholib import datasets
+
+    if name in datasets.SETS and root is None:
+        ensure_phantom(edition)
+    return datasets.load(name, edition, root)
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has: Python, torch, GPU, compiler, memory, data, weights."""
@@ -184,7 +201,7 @@ def data_check(
     """Read a whole set: its release, what is readable and what is not, labels, boxes, groups, contradictions."""
     from ortholib import check, datasets
 
-    image_set = datasets.load(name, edition, root)
+    image_set = load(name, edition, root)
     bad = image_set.images[~image_set.images["readable"]]
     counts = check.run(image_set, datasets.main_label(image_set, label))
     files = dict(zip(bad["path"], bad["reason"], strict=True))
@@ -205,7 +222,7 @@ def data_audit(
     """Look for what would mislead a study: damage, copies, leaks between official parts, shortcuts."""
     from ortholib import audit, datasets
 
-    image_set = datasets.load(name, edition, root)
+    image_set = load(name, edition, root)
     label = datasets.main_label(image_set, label)
     if label is None:
         raise OrthoError(f"{name} has no label; an audit asks what comes with it. Add a column with 0 and 1.")
@@ -246,8 +263,10 @@ def data_fetch(
 @data.command("card")
 def data_card(name: str, edition: Edition = "real") -> None:
     """The data card of a set, as Markdown: licence, layout, defects, and its numbers where it is here."""
-    from ortholib import cards
+    from ortholib import cards, datasets
 
+    if name in datasets.SETS:
+        ensure_phantom(edition)
     print(cards.card(name, edition))
 
 
@@ -260,9 +279,9 @@ def data_pack(
     as_json: Json = False,
 ) -> None:
     """Decode a set once into a pixel store (one channel, letterboxed); goes on where it was stopped."""
-    from ortholib import datasets, tasks
+    from ortholib import tasks
 
-    image_set = datasets.load(name, edition, root)
+    image_set = load(name, edition, root)
     started = time.time()
     store = tasks.pack(image_set, size)
     seconds = time.time() - started
@@ -298,6 +317,7 @@ def fit(
             raise UsageError(f"'{spec}' is neither a file nor CHAPTER:NUMBER of a planned fit; chapters: {known}.")
         asked = planned[int(number)]
     with lines_for_people(as_json):
+        ensure_phantom(edition)
         made = fits.ensure(asked, edition)
     facts = {"kind": made.record["recipe"].split("/")[0]}
     facts |= {name: made.record[name] for name in ("recipe", "steps", "images_per_s", "mfu", "wall_seconds")}

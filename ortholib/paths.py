@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ortholib.errors import UsageError
+from ortholib.errors import OrthoError, UsageError
 
 EDITIONS = ("phantom", "real", "paper")  # folders of runs and params
 
@@ -40,14 +40,22 @@ def put(made: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def data_root() -> Path | None:
-    """The user's folder of data sets, `$ORTHOLIB_DATA`; None where it is not set."""
+def data_root(edition: str = "real") -> Path | None:
+    """Folder of the data sets: the phantom's for its edition, else the user's, `$ORTHOLIB_DATA` (None: not set).
+
+    Raises OrthoError where the phantom is asked for and nobody made sure of it.
+    """
+    if edition == "phantom":
+        return _phantom()
     root = os.environ.get("ORTHOLIB_DATA")
     return Path(root).resolve() if root else None
 
 
-def weights_root() -> Path:
-    """Folder of pretrained weights: `$ORTHOLIB_WEIGHTS`, else the platform's cache folder."""
+def weights_root(edition: str = "real") -> Path:
+    """Folder of pretrained weights: the phantom's stand-ins for its edition, else `$ORTHOLIB_WEIGHTS`, else the
+    platform's cache folder. Raises OrthoError as `data_root` does."""
+    if edition == "phantom":
+        return _phantom() / "weights"
     if root := os.environ.get("ORTHOLIB_WEIGHTS"):
         return Path(root).resolve()
     if sys.platform == "darwin":
@@ -55,3 +63,14 @@ def weights_root() -> Path:
     else:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "ortholib" / "weights"
+
+
+def _phantom() -> Path:
+    """What `ortholib.phantom.ensure` left in the environment, for this process and for those that it starts."""
+    root = os.environ.get("ORTHOLIB_PHANTOM")
+    if not root or not Path(root).is_dir():
+        raise OrthoError(
+            f"ORTHOLIB_PHANTOM is {root or 'not set'}; expected the folder of the generated images and weights. Call "
+            "ortholib.phantom.ensure() first, or set it to a folder that `ortholib data phantom --out DIR` wrote."
+        )
+    return Path(root).resolve()

@@ -59,9 +59,20 @@ def start(notebook: str, edition: str) -> Run:
     """Called by every notebook after its parameters. In a batch run the folder is given by `ortholib run`."""
     if edition not in EDITIONS:
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
-    folder = Path(os.environ.get("ORTHOLIB_RUN") or paths.runs() / "lab" / notebook)
+    given = os.environ.get("ORTHOLIB_RUN")
+    if not given:  # opened by hand; `execute` made sure of the data
+        _ensure_phantom(edition)
+    folder = Path(given or paths.runs() / "lab" / notebook)
     folder.mkdir(parents=True, exist_ok=True)
     return Run(notebook, edition, folder)
+
+
+def _ensure_phantom(edition: str) -> None:
+    """The images and weights of the edition phantom are generated where they are absent."""
+    if edition == "phantom":
+        from ortholib import phantom
+
+        phantom.ensure()
 
 
 def parameters(notebook: str, edition: str, overrides: dict | None = None) -> dict:
@@ -128,6 +139,7 @@ def execute(notebook: str, edition: str, overrides: dict | None = None) -> Path:
     leaves `.partial`, which the next run clears.
     """
     values, folder = parameters(notebook, edition, overrides), paths.runs() / edition / notebook
+    _ensure_phantom(edition)
     with locks.held(folder):
         return _execute(notebook, edition, values, folder)
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ortholib import evaluation, ids
 from ortholib.classify.labelled import Labelled
+from ortholib.phantom.write import key
 from ortholib.settings import Finetune
 
 PARAMETERS = """edition: str = "phantom"  # phantom, real or paper
@@ -24,11 +25,14 @@ CHAPTER = "00-data"  # under the name of a real one, so that other processes kno
 
 
 def project(root: Path, monkeypatch) -> Path:
-    """An empty project under `root`, and the environment that points at it."""
+    """An empty project under `root`, its phantom an empty folder, and the environment that points at it."""
     for name in ("notebooks", "bench", *(f"params/{edition}" for edition in ("phantom", "real", "paper"))):
         (root / name).mkdir(parents=True)
     monkeypatch.setenv("ORTHOLIB_HOME", str(root))
     monkeypatch.setenv("ORTHOLIB_RUNS", str(root / "runs"))
+    phantom = root / "data" / "phantom" / key()
+    phantom.mkdir(parents=True)
+    monkeypatch.setenv("ORTHOLIB_PHANTOM", str(phantom))
     for name in ("ORTHOLIB_DATA", "ORTHOLIB_RUN", "ORTHOLIB_COMMIT"):
         monkeypatch.delenv(name, raising=False)
     return root

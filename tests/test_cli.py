@@ -156,6 +156,19 @@ def test_data_phantom(home, call, monkeypatch):
     assert code == 0 and loads(out) == {"seed": 4, "kneeKL224": {"images": 3}}
 
 
+def test_commands_on_the_phantom_see_to_it(home, call, knees, monkeypatch):
+    def ensure():
+        monkeypatch.setenv("ORTHOLIB_PHANTOM", str(knees.parent))
+
+    monkeypatch.setattr(phantom, "ensure", ensure)
+    for words in (("check",), ("pack", "--size", "16")):
+        monkeypatch.delenv("ORTHOLIB_PHANTOM")
+        code, out, err = call("data", *words, "kneekl", "--edition", "phantom", "--json")
+        assert code == 0 and (loads(out).get("readable") or loads(out).get("N")) == 14, err
+    monkeypatch.delenv("ORTHOLIB_PHANTOM")
+    assert "| Images | 15, of which 14 readable |" in call("data", "card", "kneekl", "--edition", "phantom")[1]
+
+
 @pytest.fixture
 def stored(home, monkeypatch) -> list:
     """Fits that were asked for; making one prints, as the trainer does."""

@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ortholib import plans, provenance, runs
+from ortholib import phantom, plans, provenance, runs
 from ortholib.errors import OrthoError, UsageError
 
 NAME = "chapter"
@@ -197,6 +197,18 @@ def test_opened_by_hand_a_chapter_writes_to_lab(home, monkeypatch):
     assert runs.start(NAME, "real").folder == home / "runs" / "lab" / NAME
     monkeypatch.setenv("ORTHOLIB_RUN", str(home / "batch"))
     assert runs.start(NAME, "real").folder == home / "batch"
+
+
+def test_chapters_of_the_edition_phantom_see_to_its_data(home, monkeypatch):
+    asked = []
+    monkeypatch.setattr(phantom, "ensure", lambda: asked.append("made"))
+    write(home, "from ortholib import paths, runs", 'runs.start("chapter", edition)\nroot = paths.data_root(edition)')
+    runs.start(NAME, "real")
+    assert not asked
+    runs.execute(NAME, "phantom")  # the kernel inherits where they are
+    assert asked == ["made"]
+    runs.start(NAME, "phantom")  # opened by hand
+    assert asked == ["made", "made"]
 
 
 def test_parameter_table_has_this_runs_values_and_the_help(home):

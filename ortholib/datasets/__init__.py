@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from ortholib import duplicates, paths, phantom
+from ortholib import duplicates, paths
 from ortholib.datasets import manifest
 from ortholib.datasets.base import ImageSet
 from ortholib.datasets.registry import CARDS, SetCard
@@ -31,7 +31,7 @@ def locate(name: str, edition: str = "real", root: str | Path | None = None) -> 
         if not folder.is_dir():
             raise OrthoError(f"{folder} is not a folder; expected the root of {card.title} ({card.where}).")
         return next((folder / sub for sub in card.folders if (folder / sub).is_dir()), folder)
-    base = phantom.ensure() if edition == "phantom" else paths.data_root()
+    base = paths.data_root(edition)
     if base is None:
         raise OrthoError(
             f"ORTHOLIB_DATA is not set, so {name} cannot be found. Set it to the folder that holds "

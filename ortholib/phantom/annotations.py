@@ -1,11 +1,13 @@
 """The annotation files of FracAtlas, in the published formats: CSV, COCO, Pascal VOC, VGG and YOLO."""
 
-import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
+
+from ortholib.phantom.files import yolo_line
 
 COLUMNS = [
     *("image_id", "hand", "leg", "hip", "shoulder", "mixed", "hardware", "multiscan", "fractured", "fracture_count"),
@@ -16,35 +18,6 @@ COCO = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
 VGG = Path("Annotations") / "VGG JSON" / "VGG_fracture_masks.json"
 VOC = Path("Annotations") / "PASCAL VOC"
 YOLO = Path("Annotations") / "YOLO"
-
-_OBJECT = """  <object>
-    <name>fractured</name>
-    <pose>Unspecified</pose>
-    <truncated>0</truncated>
-    <difficult>0</difficult>
-    <bndbox>
-      <xmin>{}</xmin>
-      <ymin>{}</ymin>
-      <xmax>{}</xmax>
-      <ymax>{}</ymax>
-    </bndbox>
-  </object>
-"""
-_VOC = """<annotation>
-  <folder>PASCAL VOC</folder>
-  <filename>{name}</filename>
-  <source>
-    <database>PHANTOM</database>
-  </source>
-  <size>
-    <width>{width}</width>
-    <height>{height}</height>
-    <depth>{depth}</depth>
-  </size>
-  <segmented>0</segmented>
-{objects}</annotation>
-"""
-
 
 def corners(polygon: np.ndarray) -> tuple[float, float, float, float]:
     """Bounding box (x0, y0, x1, y1) of a polygon (n, 2)."""
@@ -69,9 +42,7 @@ def write_annotations(root: Path, films: pd.DataFrame, polygons: dict[str, list[
     for folder in (SPLIT, COCO.parent, VGG.parent, VOC, YOLO):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for part in ("train", "valid", "test"):
-        with (root / SPLIT / f"{part}.csv").open("w", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerows([["image_id"], *([name] for name in films.image_id[films.official_part == part])])
+        films.loc[films.official_part == part, ["image_id"]].to_csv(root / SPLIT / f"{part}.csv", index=False)
 
     coco = {"info": {"description": "phantom: generated images, no patients"}, "images": [], "annotations": []}
     vgg = {}
@@ -99,16 +70,28 @@ def write_annotations(root: Path, films: pd.DataFrame, polygons: dict[str, list[
 def _write_boxes(root: Path, film, outlines: list[np.ndarray]) -> None:
     stem = Path(film.image_id).stem
     boxes = [corners(outline) for outline in outlines]
-    objects = "".join(_OBJECT.format(*(int(v) for v in box)) for box in boxes)
-    (root / VOC / f"{stem}.xml").write_text(
-        _VOC.format(name=film.image_id, width=film.width, height=film.height, depth=film.depth, objects=objects)
-    )
-    lines = (
-        f"0 {(x0 + x1) / 2 / film.width:.4f} {(y0 + y1) / 2 / film.height:.4f} "
-        f"{(x1 - x0) / film.width:.4f} {(y1 - y0) / film.height:.4f}\n"
-        for x0, y0, x1, y1 in boxes
-    )
+    lines = [yolo_line(0, box, film.width, film.height, ".4f") for box in boxes]
     (root / YOLO / f"{stem}.txt").write_text("".join(lines))
+    voc = _element("annotation", {
+        "folder": "PASCAL VOC", "filename": film.image_id, "source": {"database": "PHANTOM"},
+        "size": {name: getattr(film, name) for name in ("width", "height", "depth")}, "segmented": 0,
+    })  # fmt: skip
+    for box in boxes:
+        bounds = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(int, box), strict=True))
+        facts = {"name": "fractured", "pose": "Unspecified", "truncated": 0, "difficult": 0, "bndbox": bounds}
+        voc.append(_element("object", facts))
+    ElementTree.indent(voc)
+    (root / VOC / f"{stem}.xml").write_text(ElementTree.tostring(voc, "unicode") + "\n")
+
+
+def _element(tag: str, content) -> ElementTree.Element:
+    """An XML element of a text, a number, or a mapping of the elements in it."""
+    element = ElementTree.Element(tag)
+    if isinstance(content, dict):
+        element.extend(_element(*one) for one in content.items())
+    else:
+        element.text = str(content)
+    return element
 
 
 def _vgg(film, outlines: list[np.ndarray]) -> dict:

@@ -1,11 +1,9 @@
 """Write DICOM files of one 16-bit plane, uncompressed or losslessly compressed. Same input, same bytes."""
 
-import io
 from pathlib import Path
 
 import gdcm
 import numpy as np
-from PIL import Image
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -18,6 +16,8 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
+
+from ortholib.phantom.files import encoded
 
 CLASSES = {"DX": DigitalXRayImageStorageForPresentation, "MR": MRImageStorage}
 SYNTAXES = {
@@ -48,7 +48,7 @@ def write_dicom(
         case "plain" | "rle":
             dataset.PixelData = values.tobytes()
         case "jpeg2000":
-            dataset.PixelData = encapsulate([_jpeg2000(values)])
+            dataset.PixelData = encapsulate([encoded(values, "JPEG2000", no_jp2=True, irreversible=False)])
         case "jpeg":
             dataset.PixelData = encapsulate([_jpeg(values, bits)])
     dataset["PixelData"].VR = "OW"
@@ -61,12 +61,6 @@ def write_dicom(
 
 def _uid(kind: str, name: str) -> str:
     return generate_uid(entropy_srcs=["ortholib phantom", kind, name])
-
-
-def _jpeg2000(values: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "JPEG2000", no_jp2=True, irreversible=False)
-    return buffer.getvalue()
 
 
 def _jpeg(values: np.ndarray, bits: int) -> bytes:

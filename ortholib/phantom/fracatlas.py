@@ -1,16 +1,17 @@
 """The FracAtlas phantom: which films there are, and the faults of the real set, few and on purpose."""
 
-import io
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ortholib.errors import UsageError
 from ortholib.phantom import annotations
+from ortholib.phantom.anatomy import TURN
+from ortholib.phantom.files import check_count, encoded
 from ortholib.phantom.longbone import draw_film, render
 
 # region -> share of the films, share of fractured ones; rarer regions more often than in the real set, so that each
@@ -43,8 +44,7 @@ def plan(seed: int, count: int) -> pd.DataFrame:
 
     `index` numbers the drawn films; a copy has the index of its source. Raises UsageError below `FEWEST` films.
     """
-    if count < FEWEST:
-        raise UsageError(f"bones={count}: the FracAtlas phantom needs at least {FEWEST} films to hold all its defects.")
+    check_count(count, FEWEST, "FracAtlas", "films")
     rng = np.random.default_rng([seed, 4])
     drawn = count - len(COPIES)
     shares = np.array([share for share, _ in REGIONS.values()])
@@ -79,35 +79,29 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return pd.concat([films, pd.DataFrame(copies)], ignore_index=True)
 
 
-def draw(task: tuple) -> dict:
-    """Draw one film and write its file; `task`: (seed, row of `plan` as a dictionary, folder of images).
+def draw(seed: int, images: Path, row: dict) -> dict:
+    """Draw one film, a row of `plan`, and write its file below `images`.
 
     Returns the truth: record of the film, `width, height, depth, bytes` and `polygons`, in the transposed frame.
     """
-    seed, row, folder = task
     rng = np.random.default_rng([seed, 3, row["index"]])
     film = draw_film(rng, row["region"], row["fractured"])
     pixels, polygons = render(film, rng)
-    image = Image.fromarray(pixels)
-    image = image if row["gray"] else image.convert("RGB")
-    data = encode(image, row["orientation"])
-    if row["defect"] == "truncated":
-        data = data[: int(0.6 * len(data))]
-    (Path(folder) / subfolder(row["fractured"]) / row["image_id"]).write_bytes(data)
+    image = Image.fromarray(pixels).convert("L" if row["gray"] else "RGB")
+    data = encode(image, row["orientation"], row["defect"])
+    (images / subfolder(row["fractured"]) / row["image_id"]).write_bytes(data)
     width, height = image.size
     size = {"width": width, "height": height, "depth": 1 if row["gray"] else 3, "bytes": len(data)}
     return row | film.record() | size | {"polygons": polygons}
 
 
-def encode(image: Image.Image, orientation: int = 1, quality: int = QUALITY) -> bytes:
+def encode(image: Image.Image, orientation: int = 1, defect: str = "", quality: int = QUALITY) -> bytes:
     """JPEG bytes that show `image` once a reader obeys the EXIF `orientation` (1, 3, 6 or 8)."""
-    buffer, extra = io.BytesIO(), {}
+    extra = {}
     if orientation != 1:
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        image, extra = image.transpose(UNDO[orientation]), {"exif": exif}
-    image.save(buffer, "JPEG", quality=quality, **extra)
-    return buffer.getvalue()
+        image, extra["exif"] = image.transpose(UNDO[orientation]), Image.Exif()
+        extra["exif"][0x0112] = orientation
+    return encoded(image, "JPEG", defect, quality=quality, **extra)
 
 
 def subfolder(fractured: bool) -> str:
@@ -121,7 +115,7 @@ def write_fracatlas(root: Path, seed: int, count: int, run: Callable) -> tuple[p
     for label in (True, False):
         (root / "images" / subfolder(label)).mkdir(parents=True)
     sources = films[films.copy_of == ""].to_dict("records")
-    truth = run(draw, [(seed, row, str(root / "images")) for row in sources])
+    truth = run(partial(draw, seed, root / "images"), sources)
     by_name = {row["image_id"]: row for row in truth}
     for row in films[films.copy_of != ""].to_dict("records"):
         truth.append(_copy(root / "images", row, by_name[row["copy_of"]]))
@@ -153,13 +147,11 @@ def _copy(images: Path, row: dict, source: dict) -> dict:
 
 def _flags(table: pd.DataFrame, polygons: dict[str, list[np.ndarray]]) -> pd.DataFrame:
     """`table` with the 0/1 columns of `dataset.csv`; the one conflicting row says fractured=0 beside its count of 1."""
-    flags = table.copy()
-    for region in ("hand", "leg", "hip", "shoulder", "mixed"):
-        flags[region] = (table.region == region).astype(int)
-    flags.loc[table.region == "mixed", ["hand", "shoulder"]] = 1  # a whole arm counts as both
-    for view in ("frontal", "lateral", "oblique"):
-        flags[view] = table.views.str.contains(view).astype(int)
-    flags["hardware"], flags["multiscan"] = table.hardware.astype(int), table.multiscan.astype(int)
-    flags["fracture_count"] = [len(polygons[name]) for name in table.image_id]
-    flags["fractured"] = ((flags.fracture_count > 0) & (table.defect != "label_conflict")).astype(int)
-    return flags
+    flags = table.assign(fracture_count=[len(polygons[name]) for name in table.image_id])
+    for region in REGIONS:
+        flags[region] = table.region == region
+    flags.loc[table.region == "mixed", ["hand", "shoulder"]] = True  # a whole arm counts as both
+    for view in TURN:
+        flags[view] = table.views.str.contains(view)
+    flags["fractured"] = (flags.fracture_count > 0) & (table.defect != "label_conflict")
+    return flags.astype(dict.fromkeys(annotations.COLUMNS[1:], int))

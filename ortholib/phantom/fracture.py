@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ortholib.phantom.anatomy import Bone
-from ortholib.phantom.render import CORTEX, METAL, SPONGY, Film, shell
+from ortholib.phantom.render import METAL, SPONGY, Film, attenuation, smooth_min
 
 MARGIN = 3.0  # mm of surroundings that the annotators leave around a fracture
 
@@ -86,11 +86,8 @@ class Shaft:
         index = np.clip(along * (255 / self.length), 0, 255).astype(np.uint8)
         half = self.half[index]
         side, end = half - np.abs(across), np.minimum(along, self.length - along)
-        k = np.float32(0.6 * min(self.bone.widths))
-        blend = np.maximum(k - np.abs(side - end), 0) / k
-        depth = np.minimum(side, end) - blend * blend * (k / 4)
-        cortical, spongy = shell(depth, half, self.cortex[index])
-        return CORTEX * cortical + self.marrow[index] * spongy * texture
+        depth = smooth_min(side, end, np.float32(0.6 * min(self.bone.widths)))
+        return attenuation(depth, half, self.cortex[index], self.marrow[index], texture)
 
     def outline(self, fracture: Fracture) -> np.ndarray:
         """Polygon (8, 2) in mm on the film around a fracture: line, step and `MARGIN`."""
@@ -111,15 +108,11 @@ def draw_bone(film: Film, bone: Bone, texture: np.ndarray, fracture: Fracture | 
         return
     along, across = shaft.local(*film.grid(window))
     grain = texture[window]
-    if fracture is None:
-        whole = shaft.integral(along, across, grain)
-    else:
-        whole = _broken(shaft, fracture, along, across, grain)
+    whole = _broken(shaft, fracture, along, across, grain) if fracture else shaft.integral(along, across, grain)
     if growth_plate and bone.odds and shaft.length > 30:
         near = np.minimum(np.abs(along - 0.07 * shaft.length), np.abs(along - 0.93 * shaft.length))
         whole = whole * (1 - growth_plate * np.exp(-((near / 0.9) ** 2)))
-    sheet = film.bone[window]
-    film.bone[window] = np.maximum(sheet, whole) if bone.fused else sheet + whole
+    film.add_bone(window, whole, bone.fused)
 
 
 def _broken(shaft: Shaft, f: Fracture, along: np.ndarray, across: np.ndarray, grain: np.ndarray) -> np.ndarray:
@@ -159,11 +152,8 @@ def draw_plate(film: Film, bone: Bone, fracture: Fracture | None, side: int) -> 
     thick = max(0.16 * half, 0.9)
     box = np.minimum(reach - np.abs(along - centre), thick - np.abs(across - side * (half + thick)))
     metal = np.clip(box + 0.5, 0, 1) * 2
-    for place in np.linspace(-0.88, 0.88, 6):
-        if abs(place) < 0.2:
-            continue
-        screw = np.minimum(
-            0.55 - np.abs(along - centre - place * reach), half * 1.15 - np.abs(across - side * half * 0.15)
-        )
+    for place in (place for place in np.linspace(-0.88, 0.88, 6) if abs(place) >= 0.2):
+        beside, beyond = np.abs(along - centre - place * reach), np.abs(across - side * half * 0.15)
+        screw = np.minimum(0.55 - beside, half * 1.15 - beyond)
         metal = np.maximum(metal, np.clip(screw + 0.5, 0, 1) * 1.6)
     film.metal[window] += (METAL * metal).astype(np.float32)

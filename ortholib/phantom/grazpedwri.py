@@ -4,18 +4,17 @@ Layouts, not anatomy: a film is the hand of `longbone`, and the two projections 
 lie a side marker of lead (class text) and, on some broken wrists, a wire through the fracture (class metal).
 """
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ortholib.errors import UsageError
 from ortholib.phantom.annotations import corners
+from ortholib.phantom.files import check_count, encoded, yolo_line
 from ortholib.phantom.longbone import LongBone, draw_film, render
 
 CLASSES = (
@@ -44,8 +43,7 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     A study has both projections (the last one may have one), a patient one study or a follow-up too. Some breaks
     are visible in one projection only. Raises UsageError below `FEWEST` images.
     """
-    if count < FEWEST:
-        raise UsageError(f"count={count}: the GRAZPEDWRI-DX phantom needs at least {FEWEST} images for all its kinds.")
+    check_count(count, FEWEST, "GRAZPEDWRI-DX", "images")
     rng = np.random.default_rng([seed, 8])
     rows, patient, broken = [], 0, 0
     while len(rows) < count:
@@ -81,13 +79,13 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return images
 
 
-def draw(task: tuple) -> dict:
-    """Draw one image, write its PNG and YOLO file; `task`: (seed, index, row of `plan` as a dictionary, root).
+def draw(seed: int, root: Path, task: tuple[int, dict]) -> dict:
+    """Draw one image, write its PNG and YOLO file below `root`; `task`: its number and row of `plan`.
 
     Returns the truth: the row, `image_id, width, height`, mean of the 8-bit picture as `gray`, the kinds of fracture,
     and `boxes`, a JSON list of [class, x0, y0, x1, y1] in pixels.
     """
-    seed, index, row, root = task
+    index, row = task
     rng = np.random.default_rng([seed, 9, index])
     film = _film(rng, VIEWS[row["projection"]], bool(row["fracture_visible"]))
     pixels, polygons = render(film, rng)
@@ -97,13 +95,11 @@ def draw(task: tuple) -> dict:
     boxes.append(("text", *_marker(pixels, row["laterality"], int(rng.integers(4)))))
     # 257 of the 16-bit values round to each grey one: noise among them fills the low bits and changes no grey value
     deep = pixels.astype(int) * 257 + rng.integers(-128, 129, pixels.shape)
-    buffer = io.BytesIO()
-    Image.fromarray(deep.clip(0, 65535).astype(np.uint16)).save(buffer, "PNG", compress_level=1)
-    data = buffer.getvalue()
-    path = Path(root) / row["path"]
-    path.write_bytes(data[: int(0.6 * len(data))] if row["defect"] == "truncated" else data)
+    path = root / row["path"]
+    path.write_bytes(encoded(deep.clip(0, 65535).astype(np.uint16), "PNG", row["defect"], compress_level=1))
     height, width = pixels.shape
-    (Path(root) / YOLO / "labels" / f"{path.stem}.txt").write_text(_yolo(boxes, width, height))
+    lines = [yolo_line(CLASSES.index(name), box, width, height, "g") for name, *box in boxes]
+    (root / YOLO / "labels" / f"{path.stem}.txt").write_text("".join(lines))
     size = {"image_id": path.stem, "width": width, "height": height, "gray": float(pixels.mean())}
     return row | size | {"fracture_kinds": film.record()["fracture_kinds"], "boxes": json.dumps(boxes)}
 
@@ -122,7 +118,7 @@ def write_grazpedwri(root: Path, seed: int, count: int, run: Callable) -> pd.Dat
     table.to_csv(root / "dataset.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n")
     names = "".join(f"- {name}\n" for name in CLASSES)
     (root / YOLO / "meta.yaml").write_text(f"names:\n{names}nc: {len(CLASSES)}\n")
-    return pd.DataFrame(run(draw, [(seed, i, row, str(root)) for i, row in enumerate(images.to_dict("records"))]))
+    return pd.DataFrame(run(partial(draw, seed, root), list(enumerate(images.to_dict("records")))))
 
 
 def _film(rng: np.random.Generator, view: str, fractured: bool) -> LongBone:
@@ -155,12 +151,3 @@ def _marker(pixels: np.ndarray, letter: str, corner: int) -> tuple[int, int, int
     y = EDGE if corner < 2 else pixels.shape[0] - EDGE - height
     pixels[y : y + height, x : x + width][mask] = 255
     return x, y, x + width, y + height
-
-
-def _yolo(boxes: list[tuple], width: int, height: int) -> str:
-    lines = (
-        f"{CLASSES.index(name)} {(x0 + x1) / 2 / width:g} {(y0 + y1) / 2 / height:g} "
-        f"{(x1 - x0) / width:g} {(y1 - y0) / height:g}\n"
-        for name, x0, y0, x1, y1 in boxes
-    )
-    return "".join(lines)

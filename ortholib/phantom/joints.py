@@ -5,6 +5,7 @@ volume that shows the finding, empty for files of one plane. Which format a file
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -47,12 +48,11 @@ def plan(seed: int, joint: str, count: int) -> list[dict]:
     return files
 
 
-def draw(task: tuple) -> dict:
-    """Draw one file and write it; `task`: (seed, file of `plan`, root). Returns the row of the truth."""
-    seed, file, root = task
+def draw(seed: int, root: Path, file: dict) -> dict:
+    """Draw one file of `plan` and write it below `root`. Returns the row of the truth."""
     rng = np.random.default_rng([seed, 15, sorted(LABELS).index(file["joint"]), file["index"]])
     values = render(file, rng)
-    path, form = Path(root) / file["path"], file["format"]
+    path, form = root / file["path"], file["format"]
     gain = rng.uniform(0.6, 0.9)
     match form:
         case "png" | "tiff":
@@ -150,7 +150,7 @@ def write_joints(root: Path, seed: int, count: int, run: Callable) -> pd.DataFra
     for joint in LABELS:
         (root / joint).mkdir(parents=True)
     files = [file for joint in LABELS for file in plan(seed, joint, count)]
-    truth = pd.DataFrame(run(draw, [(seed, file, str(root)) for file in files]))
+    truth = pd.DataFrame(run(partial(draw, seed, root), files))
     for joint, rows in truth.groupby("joint"):
         columns = ["path", "group", "split", *([] if joint == "shoulder" else ["frame"]), *LABELS[joint]]
         table = rows[columns].astype(dict.fromkeys(LABELS[joint], int))

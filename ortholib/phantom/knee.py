@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ortholib.phantom.render import CORTEX, SOFT, SPONGY, Film, chord, cone, detect, shell, smooth_min, trabeculae
+from ortholib.phantom.render import SOFT, SPONGY, Film, attenuation, chord, cone, detect, smooth_min, trabeculae
 
 SIZE = 128
 SITES = ("femur_medial", "femur_lateral", "tibia_medial", "tibia_lateral")
@@ -148,11 +148,10 @@ def project(knee: Knee, rng: np.random.Generator, size: int = SIZE, *, texture: 
     low, low_lean = _edge(condyles(table, knee), x, table)
     femur = _femur(x, y, low, low_lean, table, knee)
     tibia = _tibia(x, y, top, top_lean, table, knee)
-    spongy_texture = trabeculae(rng, x.shape, texture)
+    inside = knee.density * SPONGY, trabeculae(rng, x.shape, texture)
 
     for depth, surface, radius in ((femur, low - y, 25.0), (tibia, y - top, 22.0)):
-        cortical, spongy = shell(depth, radius, 1.15)
-        film.bone += CORTEX * cortical + knee.density * SPONGY * spongy * spongy_texture
+        film.bone += attenuation(depth, radius, 1.15, *inside)
         # sclerosis: denser bone within some mm of the joint surface, in the compartment that carries the load
         worn = -x if knee.medial_disease else x
         load = 1 / (1 + np.exp(np.clip(-(worn - 6) / 3, -30, 30)))
@@ -164,11 +163,9 @@ def project(knee: Knee, rng: np.random.Generator, size: int = SIZE, *, texture: 
 
     head = cone(x, y, (35.5, 19), (33.5, 29), 7.5, 4.8)
     fibula = np.maximum(head, cone(x, y, (33.5, 29), (31.5, 80), 4.8, 4.6))
-    cortical, spongy = shell(fibula, 7.0, 0.9)
-    film.bone += CORTEX * cortical + knee.density * SPONGY * spongy * spongy_texture
+    film.bone += attenuation(fibula, 7.0, 0.9, *inside)
     patella = 20 - np.hypot(x - knee.patella_x, (y - knee.patella_y) * 1.15)
-    cortical, spongy = shell(patella, 10.0, 0.6)
-    film.bone += 0.42 * (CORTEX * cortical + knee.density * SPONGY * spongy * spongy_texture)
+    film.bone += 0.42 * attenuation(patella, 10.0, 0.6, *inside)
 
     skin = 62 * knee.tissue - np.abs(x - 2) - 0.0011 * y * y
     film.soft += SOFT * chord(skin, 55.0)

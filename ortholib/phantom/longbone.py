@@ -1,14 +1,14 @@
 """Long bones of five regions, broken or not, with boxes around the fractures: the images of the FracAtlas phantom."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from ortholib.phantom.anatomy import REGIONS, SCENES, TURN, Flesh, Round, Scene
 from ortholib.phantom.fracture import Fracture, Shaft, draw_bone, draw_fracture, draw_plate
-from ortholib.phantom.render import CORTEX, SOFT, SPONGY, Film, chord, cone, detect, shell, trabeculae
+from ortholib.phantom.render import SOFT, SPONGY, Film, attenuation, chord, cone, detect, trabeculae
 
-SHORT, LONG = 160, 200  # pixels; large films have twice as many
+SIZE = {False: (160, 200), True: (200, 160)}  # landscape: width and height in pixels; large films have twice as many
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LongBone:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the film in pixels."""
-        width, height = (LONG, SHORT) if self.landscape else (SHORT, LONG)
+        width, height = SIZE[self.landscape]
         return width * self.scale, height * self.scale
 
     def record(self) -> dict:
@@ -76,14 +76,15 @@ def draw_film(rng: np.random.Generator, region: str, fractured: bool) -> LongBon
             hardware_side=int(rng.choice([-1, 1])),
         )
         if fractured:
-            spots = _reachable(scene.turned(TURN[name]), view, (LONG // 2 if multiscan else SHORT), landscape)
+            width, height = SIZE[landscape]
+            spots = _reachable(scene.turned(TURN[name]), view, width // len(names), height)
             if chosen is None:
                 chosen = [draw_fracture(rng, scene.bones, spots) for _ in range(count)]
                 chosen = chosen[:1] if len({f.bone for f in chosen}) < count else chosen
             # a second view shows the same breaks where they are on the film
             near = {f.bone: min((abs(at - f.at) for b, at in spots if b == f.bone), default=1) for f in chosen}
             fractures = tuple(f for f in chosen if near[f.bone] < 0.06)
-            view = View(**{**view.__dict__, "fractures": fractures})
+            view = replace(view, fractures=fractures)
         views.append(view)
     return LongBone(
         region=region,
@@ -91,7 +92,7 @@ def draw_film(rng: np.random.Generator, region: str, fractured: bool) -> LongBon
         fractured=fractured,
         hardware=hardware,
         scale=2 if rng.random() < (0.14 if fractured else 0.07) else 1,
-        landscape=bool(landscape),
+        landscape=landscape,
         growth_plate=float(rng.uniform(0.25, 0.5) * (rng.random() < 0.10)),
         tissue=float(rng.uniform(0.85, 1.15)),
         photons=float(np.exp(rng.uniform(np.log(8e3), np.log(6e4)))),
@@ -106,10 +107,8 @@ def _film(view: View, width: int, height: int, scale: int) -> Film:
     return Film(height, width, 1 / (view.zoom * scale), centre, view.angle, fine=2 if scale == 1 else 1)
 
 
-def _reachable(scene: Scene, view: View, width: int, landscape: bool) -> list[tuple[int, float]]:
+def _reachable(scene: Scene, view: View, width: int, height: int) -> list[tuple[int, float]]:
     """(bone, place) spots whose fracture would lie well inside the film, never empty for the scenes here."""
-    height = SHORT if landscape else LONG
-    width = LONG if landscape and width == SHORT else width
     film, spots = _film(view, width, height, 1), []
     for index, bone in enumerate(scene.bones):
         if bone.odds:
@@ -173,10 +172,7 @@ def _draw_round(film: Film, body: Round, texture: np.ndarray) -> None:
     rx, ry = body.radii
     radius = min(body.radii)
     depth = radius * (1 - np.hypot((x - body.centre[0]) / rx, (y - body.centre[1]) / ry))
-    cortical, spongy = shell(depth, radius, min(0.9, 0.25 * radius))
-    whole = CORTEX * cortical + SPONGY * spongy * texture[window]
-    sheet = film.bone[window]
-    film.bone[window] = np.maximum(sheet, whole) if body.fused else sheet + whole
+    film.add_bone(window, attenuation(depth, radius, min(0.9, 0.25 * radius), SPONGY, texture[window]), body.fused)
 
 
 def _draw_flesh(film: Film, body: Flesh, tissue: float) -> None:

@@ -74,9 +74,7 @@ def bone(signal: np.ndarray, depth: np.ndarray, cortex: float = 1.6) -> None:
 
 def ellipsoid(points: tuple, centre: tuple, radii: tuple) -> np.ndarray:
     """Depth field in mm of an ellipsoid, exact at its surface along the shortest axis."""
-    total = 0.0
-    for axis in range(3):
-        total = total + ((points[axis] - np.float32(centre[axis])) * np.float32(1 / radii[axis])) ** 2
+    total = sum(((points[a] - np.float32(centre[a])) * np.float32(1 / radii[a])) ** 2 for a in range(3))
     return np.float32(min(radii)) * (1 - np.sqrt(total))
 
 

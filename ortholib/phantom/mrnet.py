@@ -1,12 +1,13 @@
 """The MRNet phantom: knee MRI exams of three planes in the layout of MRNet-v1.0, with what is torn and where."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ortholib.errors import UsageError
+from ortholib.phantom.files import check_count
 from ortholib.phantom.mri import AXES, draw_knee, knee_stack, render_knee
 
 FEWEST = 12
@@ -25,8 +26,7 @@ def plan(seed: int, count: int) -> list[dict]:
 
     Both parts hold the findings in equal shares. Raises UsageError below `FEWEST` exams.
     """
-    if count < FEWEST:
-        raise UsageError(f"exams={count}: the MRNet phantom needs at least {FEWEST} to hold both values of each label.")
+    check_count(count, FEWEST, "MRNet", "exams")
     rng = np.random.default_rng([seed, 11])
     valid = round(VALID * count)
     exams = []
@@ -42,15 +42,14 @@ def plan(seed: int, count: int) -> list[dict]:
     return exams
 
 
-def draw(task: tuple) -> dict:
-    """Draw one exam and write its three files; `task`: (seed, exam of `plan`, root). Returns the row of the truth."""
-    seed, exam, root = task
+def draw(seed: int, root: Path, exam: dict) -> dict:
+    """Draw one exam of `plan` and write its three files below `root`. Returns the row of the truth."""
     row, knee = dict(exam), exam["knee"]
     rng = np.random.default_rng([seed, 13, row.pop("index")])
     del row["knee"]
     for plane in AXES:
         stack = knee_stack(knee, plane, row[f"slices_{plane}"])
-        np.save(Path(root) / row["part"] / plane / f"{row['exam']}.npy", render_knee(knee, stack, rng))
+        np.save(root / row["part"] / plane / f"{row['exam']}.npy", render_knee(knee, stack, rng))
         if plane == "sagittal":
             for name, point in (("acl", knee.acl_middle), ("horn", knee.horn)):
                 row |= dict(zip((f"{name}_slice", f"{name}_row", f"{name}_column"), stack.place(point), strict=True))
@@ -67,9 +66,8 @@ def write_mrnet(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     for part in ("train", "valid"):
         for plane in AXES:
             (root / part / plane).mkdir(parents=True)
-    truth = pd.DataFrame(run(draw, [(seed, exam, str(root)) for exam in exams]))
+    truth = pd.DataFrame(run(partial(draw, seed, root), exams))
     for part, rows in truth.groupby("part"):
         for label in LABELS:
-            lines = [f"{row.exam},{getattr(row, label)}\n" for row in rows.itertuples()]
-            (root / f"{part}-{label}.csv").write_text("".join(lines))
+            rows[["exam", label]].to_csv(root / f"{part}-{label}.csv", header=False, index=False)
     return truth

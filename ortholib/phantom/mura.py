@@ -5,16 +5,16 @@ of a study are films drawn one by one, not turns of the same limb. Every image o
 metal; no image of a normal one does.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ortholib.errors import UsageError
+from ortholib.phantom.files import check_count, encoded
 from ortholib.phantom.longbone import draw_film, render
 
 # what is drawn for each body part; `mixed` is an arm with elbow, radius and ulna
@@ -44,8 +44,7 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     even the smaller part has both of each. A patient may have studies of several body parts, or two of the same one.
     Raises UsageError below `FEWEST` images.
     """
-    if count < FEWEST:
-        raise UsageError(f"count={count}: the MURA phantom needs at least {FEWEST} images for all its kinds.")
+    check_count(count, FEWEST, "MURA", "images")
     rng = np.random.default_rng([seed, 6])
     first, studies = 1, []
     for part, share in PARTS.items():
@@ -64,8 +63,8 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     images["image"] = images.groupby(level=0).cumcount() + 1
     sign = images["abnormal"].map({True: "positive", False: "negative"})
     images["path"] = [
-        f"{row.part}/XR_{row.region}/patient{row.patient}/study{row.study}_{s}/image{row.image}.png"
-        for row, s in zip(images.itertuples(), sign, strict=True)
+        f"{row.part}/XR_{row.region}/patient{row.patient}/study{row.study}_{row.sign}/image{row.image}.png"
+        for row in images.assign(sign=sign).itertuples()
     ]
     images = images.reset_index(drop=True)
     images["defect"] = ""
@@ -74,12 +73,12 @@ def plan(seed: int, count: int) -> pd.DataFrame:
     return images
 
 
-def draw(task: tuple) -> dict:
-    """Draw one image and write its file; `task`: (seed, index, row of `plan` as a dictionary, root). Returns the truth.
+def draw(seed: int, root: Path, task: tuple[int, dict]) -> dict:
+    """Draw one image and write its file below `root`; `task`: its number and row of `plan`. Returns the truth.
 
     An image whose defect is `missing` is listed in the csv file and gets no file.
     """
-    seed, index, row, root = task
+    index, row = task
     rng = np.random.default_rng([seed, 7, index])
     film = draw_film(rng, SCENE[row["region"]], row["finding"] == "fracture")
     metal = row["finding"] == "metal" or (film.hardware and row["abnormal"])
@@ -89,11 +88,8 @@ def draw(task: tuple) -> dict:
     if row["defect"] == "missing":
         return truth
     pixels, _ = render(film, rng)
-    image = Image.fromarray(pixels)
-    buffer = io.BytesIO()
-    (image.convert("RGB") if rng.random() < 0.3 else image).save(buffer, "PNG", compress_level=3)
-    data = buffer.getvalue()
-    (Path(root) / row["path"]).write_bytes(data[: int(0.6 * len(data))] if row["defect"] == "truncated" else data)
+    image = Image.fromarray(pixels).convert("RGB" if rng.random() < 0.3 else "L")
+    (root / row["path"]).write_bytes(encoded(image, "PNG", row["defect"], compress_level=3))
     return truth
 
 
@@ -109,11 +105,10 @@ def write_mura(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame
         (root / folder).mkdir(parents=True)
         if number % 10 == 0:
             (root / folder / "._image1.png").write_bytes(APPLE_DOUBLE)
-    for part in PARTS:
-        own = images[images["part"] == part]
-        lines = [f"{RELEASE}/{path}\n" for path in own["path"]]
-        (root / f"{part}_image_paths.csv").write_text("".join(lines))
-        studies = own.assign(folder=folders).drop_duplicates("folder")
-        lines = [f"{RELEASE}/{row.folder}/,{int(row.abnormal)}\n" for row in studies.itertuples()]
-        (root / f"{part}_labeled_studies.csv").write_text("".join(lines))
-    return pd.DataFrame(run(draw, [(seed, i, row, str(root)) for i, row in enumerate(images.to_dict("records"))]))
+    listed = images.assign(file=f"{RELEASE}/" + images["path"], folder=f"{RELEASE}/" + folders + "/")
+    listed["label"] = listed["abnormal"].astype(int)
+    for part, own in listed.groupby("part"):
+        studies = own.drop_duplicates("folder")
+        own["file"].to_csv(root / f"{part}_image_paths.csv", header=False, index=False)
+        studies[["folder", "label"]].to_csv(root / f"{part}_labeled_studies.csv", header=False, index=False)
+    return pd.DataFrame(run(partial(draw, seed, root), list(enumerate(images.to_dict("records")))))

@@ -7,14 +7,16 @@ and `kxr_sq_bu<visit>` with one line a knee and reading project. On a film the r
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from ortholib.phantom import knee
 from ortholib.phantom.dicom import write_dicom
+from ortholib.phantom.render import expose
 
 SIZE = 192  # pixels of the height; a film is twice as wide
 TOP = 4095  # 12 bits
@@ -71,15 +73,14 @@ def plan(seed: int, count: int) -> list[dict]:
     return films
 
 
-def draw(task: tuple) -> list[dict]:
-    """Draw one film and write its file; `task`: (seed, film of `plan`, root). Returns the truth, one row a knee."""
-    seed, film, root = task
+def draw(seed: int, root: Path, film: dict) -> list[dict]:
+    """Draw one film of `plan` and write its file below `root`. Returns the truth, one row a knee."""
     rng = np.random.default_rng([seed, 9, film["index"]])
     stored, window = render(film["knees"], rng)
     if film["photometric"] == "MONOCHROME1":
         stored, window = TOP - stored, (TOP - window[0], window[1])
     elements = {"WindowCenter": window[0], "WindowWidth": window[1]} if film["window"] else {}
-    path = Path(root) / film["path"]
+    path = root / film["path"]
     path.parent.mkdir(parents=True)
     write_dicom(
         path, stored, f"oai {seed} {film['index']}", modality="DX", syntax=film["syntax"],
@@ -98,9 +99,7 @@ def render(knees: dict[str, knee.Knee], rng: np.random.Generator) -> tuple[np.nd
     gap = np.clip(np.arange(SIZE) / (0.08 * SIZE), 0, 1)  # the thighs do not touch
     integral = np.concatenate([sheets[0] * gap[::-1], sheets[1] * gap], axis=1)
     one = knees["R"]
-    counts = one.photons * np.exp(-ndimage.gaussian_filter(integral, one.blur))
-    counts = counts + np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
-    image = -np.log(np.maximum(counts, 1) / one.photons)
+    image = expose(integral, rng, one.photons, one.blur)
     low, high = np.percentile(image, (0.5, 99.8))
     black, white = 300.0, 3300.0
     stored = black + (white - black) * (image - low) / (high - low)
@@ -115,7 +114,7 @@ def write_oai(root: Path, seed: int, count: int, run: Callable) -> pd.DataFrame:
     the tables leave them blank) and `other_kl`, the grade of a second reading (NaN where there is none).
     """
     films = plan(seed, count)
-    truth = pd.DataFrame([row for rows in run(draw, [(seed, film, str(root)) for film in films]) for row in rows])
+    truth = pd.DataFrame(chain.from_iterable(run(partial(draw, seed, root), films)))
     twice = truth["index"] % 4 == 0
     truth["other_kl"] = np.where(twice, np.minimum(truth["kl"] + (truth["side"] == "R"), 4), np.nan)
     extra = _other_series(root, seed, films[0])
@@ -175,13 +174,13 @@ def _other_series(root: Path, seed: int, film: dict) -> list[tuple]:
 
 def _write_contents(path: Path, rows: list[tuple]) -> None:
     """The index of a visit; the barcode has lost its head, as in the release."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-        writer.writerow(["Folder", "ParticipantID", "StudyDate", "Barcode", "StudyDescription", "SeriesDescription"])
-        for film, patient, date, barcode, what in rows:
-            folder = Path(*Path(film).parts[1:-1]).as_posix()
-            study = "MR^ENROLLMENT^KNEE" if what.startswith("SAG") else f"XRAY^SCREENING^{what.split()[-1].upper()}"
-            writer.writerow([folder, patient, date, int(barcode[-7:]), f"OAI^{study}", what])
+    columns, lines = ["Folder", "ParticipantID", "StudyDate", "Barcode", "StudyDescription", "SeriesDescription"], []
+    for film, patient, date, barcode, what in rows:
+        folder = Path(*Path(film).parts[1:-1]).as_posix()
+        study = "MR^ENROLLMENT^KNEE" if what.startswith("SAG") else f"XRAY^SCREENING^{what.split()[-1].upper()}"
+        lines.append((folder, patient, date, int(barcode[-7:]), f"OAI^{study}", what))
+    table = pd.DataFrame(lines, columns=columns)
+    table.to_csv(path, index=False, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 
 
 def _write_table(path: Path, separator: str, visit: str, rows: pd.DataFrame) -> None:

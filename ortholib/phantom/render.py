@@ -65,6 +65,11 @@ class Film:
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         return (u * cos + v * sin).astype(np.float32), (v * cos - u * sin).astype(np.float32)
 
+    def add_bone(self, window: tuple[slice, slice], whole: np.ndarray, fused: bool) -> None:
+        """Add a bone to what `window` shows, or where it is `fused` with another let the denser of the two count."""
+        sheet = self.bone[window]
+        self.bone[window] = np.maximum(sheet, whole) if fused else sheet + whole
+
     def develop(self) -> np.ndarray:
         """Line integrals (height, width) float32, averaged over the fine samples of each pixel."""
         # metal is opaque long before its path ends: bounded, or the display window would be lost to it
@@ -78,11 +83,12 @@ def chord(depth: np.ndarray, radius: np.ndarray | float) -> np.ndarray:
     return 2 * np.sqrt(d * (2 * radius - d))
 
 
-def shell(depth: np.ndarray, radius: np.ndarray | float, cortex: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Path lengths (cortical, spongy) in mm through a bone whose cortex is `cortex` mm thick."""
-    outer = chord(depth, radius)
+def attenuation(
+    depth: np.ndarray, radius: np.ndarray | float, cortex: np.ndarray | float, spongy: np.ndarray | float, texture
+) -> np.ndarray:
+    """Line integral of a bone whose cortex is `cortex` mm thick, around `spongy` (per mm) with the grain `texture`."""
     inner = chord(depth - cortex, np.maximum(radius - cortex, 0))
-    return outer - inner, inner
+    return CORTEX * (chord(depth, radius) - inner) + spongy * inner * texture
 
 
 def smooth_min(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
@@ -105,18 +111,23 @@ def trabeculae(rng: np.random.Generator, shape: tuple[int, int], strength: float
     return 1 + noise * np.float32(strength / 0.21)  # 0.21: spread that this filter leaves of white noise
 
 
+def expose(integral: np.ndarray, rng: np.random.Generator, photons: float, blur: float) -> np.ndarray:
+    """Line integrals (h, w) as a detector measures them, by Beer-Lambert with `photons` per pixel in air, a `blur` in
+    pixels and quantum noise (normal approximation of Poisson)."""
+    counts = photons * np.exp(-ndimage.gaussian_filter(integral, blur))
+    counts = counts + np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
+    return -np.log(np.maximum(counts, 1) / photons)
+
+
 def detect(
     integral: np.ndarray, rng: np.random.Generator, *, photons: float, blur: float, gamma: float, equalise: float
 ) -> np.ndarray:
     """Line integrals (h, w) -> radiograph (h, w) uint8, dense tissue bright.
 
-    Beer-Lambert with `photons` per pixel in air, quantum noise (normal approximation of Poisson), `blur` in pixels of
-    the detector, logarithm, local brightness removed to the share `equalise` (0: plain film, about 0.6: the look of
-    contrast-equalised copies), display window between percentiles, `gamma`.
+    `expose`, local brightness removed to the share `equalise` (0: plain film, about 0.6: the look of contrast-equalised
+    copies), display window between percentiles, `gamma`.
     """
-    counts = photons * np.exp(-ndimage.gaussian_filter(integral, blur))
-    counts = counts + np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
-    image = -np.log(np.maximum(counts, 1) / photons)
+    image = expose(integral, rng, photons, blur)
     if equalise:
         image = image - equalise * ndimage.gaussian_filter(image, 0.12 * image.shape[1], truncate=2)
     low, high = np.percentile(image, (0.5, 99.7))

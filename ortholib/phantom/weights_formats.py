@@ -8,8 +8,8 @@ import contextlib
 import json
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import timm
@@ -17,27 +17,25 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ortholib.encoders import Encoder
 from ortholib.phantom.weights_numbers import draw
 
 PT = {"format": "pt"}  # a safetensors header without it is refused by transformers
 
 
-@dataclass(frozen=True)
-class StandIn:
-    """One encoder's stand-in; `weights.build` makes the network that `files[0]` fits, up to the names of its format."""
+class StandIn(NamedTuple):
+    """An encoder's stand-in. network: what is built in its place, made tiny by `arguments`. size: side in pixels of its
+    images. `weights.build` makes the network that its first file fits, up to the names of its format."""
 
-    of: str  # the published weights
-    format: str  # key of weights.FORMATS
-    files: tuple[str, ...]  # as the publisher calls them
-    library: str  # that knows the architecture: timm, torchvision, transformers or ultralytics
-    architecture: str  # its name there: the published one, but for test_vit
-    arguments: dict  # what makes it tiny
-    size: int  # side in pixels of the images it expects; 0: none
+    of: Encoder
+    network: str
+    arguments: dict
+    size: int
 
 
 def torchvision(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:
     """`<network>-<hash>.pth`: the state dict with its classifier. The hash is the published file's, not this one's."""
-    torch.save(OrderedDict(draw(model.state_dict(), rng)), folder / standin.files[0])
+    torch.save(OrderedDict(draw(model.state_dict(), rng)), folder / standin.of.files[0])
 
 
 def dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:
@@ -48,7 +46,7 @@ def dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Genera
     `torch.serialization.safe_globals([argparse.Namespace])`.
     """
     teacher, student = (OrderedDict(draw(model.state_dict(), rng)) for _ in range(2))
-    torch.save(teacher, folder / standin.files[0])
+    torch.save(teacher, folder / standin.of.files[0])
     layers = {"mlp.0": (32, model.num_features), "mlp.2": (32, 32), "mlp.4": (16, 32)}
     shapes = {f"head.{k}.{leaf}": torch.empty(s[: 2 - (leaf == "bias")])
               for k, s in layers.items() for leaf in ("weight", "bias")}  # fmt: skip
@@ -60,7 +58,7 @@ def dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Genera
         )
         for role, backbone in (("student", student), ("teacher", teacher))
     }
-    torch.save(whole | {"epoch": 800, "dino_loss": {"center": torch.zeros(1, 64)}}, folder / standin.files[1])
+    torch.save(whole | {"epoch": 800, "dino_loss": {"center": torch.zeros(1, 64)}}, folder / standin.of.files[1])
 
 
 def timm_hub(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:
@@ -70,10 +68,10 @@ def timm_hub(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
     network.
     """
     save_file(draw(model.state_dict(), rng), folder / "model.safetensors", PT)
-    published = timm.get_pretrained_cfg(standin.of.removeprefix("timm/")).to_dict()
+    published = timm.get_pretrained_cfg(standin.of.published.removeprefix("timm/")).to_dict()
     hidden = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture")
     config = {
-        "architecture": standin.architecture,
+        "architecture": standin.network,
         "num_classes": model.num_classes,
         "num_features": model.num_features,
         "model_args": standin.arguments,
@@ -93,13 +91,13 @@ def dinov3(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Gene
     width = model.embed_dim
     state["storage_tokens"] = state.pop("reg_token")
     state["mask_token"] = torch.zeros(1, width)
-    periods = width // standin.arguments["num_heads"] // 4  # a sine and a cosine for each of two axes
+    periods = width // model.blocks[0].attn.num_heads // 4  # a sine and a cosine for each of two axes
     state["rope_embed.periods"] = (100 ** (torch.arange(periods) / periods)).bfloat16().float()
     for i in range(len(model.blocks)):
         for leaf in ("bias", "bias_mask"):
             state[f"blocks.{i}.attn.qkv.{leaf}"] = torch.zeros(3 * width)
     renamed = {k.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma"): v for k, v in state.items()}
-    torch.save(OrderedDict({f"backbone.{k}": v for k, v in renamed.items()}), folder / standin.files[0])
+    torch.save(OrderedDict({f"backbone.{k}": v for k, v in renamed.items()}), folder / standin.of.files[0])
 
 
 def ultralytics(folder: Path, standin: StandIn, model: None, rng: np.random.Generator) -> None:
@@ -110,7 +108,7 @@ def ultralytics(folder: Path, standin: StandIn, model: None, rng: np.random.Gene
         from ultralytics import __version__  # optional, AGPL-3.0
         from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-    config = yaml_model_load(f"{standin.architecture}.yaml")
+    config = yaml_model_load(f"{standin.network}.yaml")
     depth, width, most = config["scales"]["n"]
     config["scales"] = {"n": [depth, width / 4, most]}
     with torch.random.fork_rng(devices=[]):
@@ -126,4 +124,4 @@ def ultralytics(folder: Path, standin: StandIn, model: None, rng: np.random.Gene
         "updates": None, "optimizer": None, "train_metrics": {}, "train_results": {},
         "train_args": {"task": "detect", "mode": "train", "model": "yolov8n.yaml", "data": "coco.yaml", "imgsz": 640},
     }  # fmt: skip
-    torch.save(checkpoint, folder / standin.files[0])
+    torch.save(checkpoint, folder / standin.of.files[0])

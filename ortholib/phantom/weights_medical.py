@@ -1,9 +1,11 @@
 """The folders of RAD-DINO and BiomedCLIP as the Hugging Face hub has them, with their configurations."""
 
 import json
+import re
 import string
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ortholib.encoders import ENCODERS
 from ortholib.phantom.weights_formats import PT, StandIn
 from ortholib.phantom.weights_numbers import draw
 
@@ -31,7 +34,7 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
     facebookresearch/dinov2, which timm takes as they are but for `mask_token`.
     """
     state = draw(model.state_dict(), rng)
-    width, depth = state["cls_token"].shape[-1], standin.arguments["depth"]
+    width, depth = state["cls_token"].shape[-1], len(model.blocks)
     state |= draw({"mask_token": torch.empty(1, width)}, rng)
     save_file(state, folder / "backbone_compatible.safetensors", PT)
     save_file(transformers_names(state), folder / "model.safetensors", PT)
@@ -39,7 +42,7 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
         "apply_layernorm": True, "architectures": ["Dinov2Model"], "attention_probs_dropout_prob": 0.0,
         "drop_path_rate": 0.0, "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "hidden_size": width,
         "image_size": standin.size, "initializer_range": 0.02, "layer_norm_eps": 1e-6, "layerscale_value": 1.0,
-        "mlp_ratio": 4, "model_type": "dinov2", "num_attention_heads": standin.arguments["num_heads"],
+        "mlp_ratio": 4, "model_type": "dinov2", "num_attention_heads": model.blocks[0].attn.num_heads,
         "num_channels": 3, "num_hidden_layers": depth, "out_features": [f"stage{depth}"], "out_indices": [depth],
         "patch_size": 14, "qkv_bias": True, "reshape_hidden_states": True,
         "stage_names": ["stem", *(f"stage{i + 1}" for i in range(depth))], "torch_dtype": "float32",
@@ -53,31 +56,26 @@ def rad_dino(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
     })  # fmt: skip
 
 
+# facebookresearch/dinov2 -> transformers' Dinov2Model
+TRANSFORMERS = (
+    (r"^(cls_token|mask_token)$", r"embeddings.\1"), (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."), (r"^norm\.", "layernorm."),
+    (r"^blocks\.", "encoder.layer."), (r"attn\.proj\.", "attention.output.dense."),
+    (r"attn\.qkv\.", "attention.attention.qkv."), (r"ls(\d)\.gamma$", r"layer_scale\1.lambda1"),
+)  # fmt: skip
+
+
 def transformers_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict of facebookresearch/dinov2 under the names of transformers' Dinov2Model."""
-    renamed = {
-        "cls_token": "embeddings.cls_token", "mask_token": "embeddings.mask_token",
-        "pos_embed": "embeddings.position_embeddings",
-        "patch_embed.proj.weight": "embeddings.patch_embeddings.projection.weight",
-        "patch_embed.proj.bias": "embeddings.patch_embeddings.projection.bias",
-        "norm.weight": "layernorm.weight", "norm.bias": "layernorm.bias",
-    }  # fmt: skip
-    inner = {"attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale1.lambda1",
-             "ls2.gamma": "layer_scale2.lambda1"}  # fmt: skip
     out = {}
     for name, value in state.items():
-        if name in renamed:
-            out[renamed[name]] = value
-            continue
-        _, block, rest = name.split(".", 2)
-        if rest.startswith("attn.qkv."):
-            for role, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                leaf = rest.removeprefix("attn.qkv.")
-                out[f"encoder.layer.{block}.attention.attention.{role}.{leaf}"] = part.contiguous()
-            continue
-        for old, new in inner.items():
-            rest = rest.replace(old, new)
-        out[f"encoder.layer.{block}.{rest}"] = value
+        for old, new in TRANSFORMERS:
+            name = re.sub(old, new, name)
+        if ".qkv." in name:  # one matrix there, three here
+            parts = zip(("query", "key", "value"), value.chunk(3), strict=True)
+            out |= {name.replace("qkv", role): part.contiguous() for role, part in parts}
+        else:
+            out[name] = value
     return out
 
 
@@ -96,17 +94,17 @@ def open_clip(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.G
     shapes["visual.head.proj.weight"] = torch.empty(CLIP_WIDTH, model.num_features)
     shapes |= {f"text.transformer.{k}": torch.empty(s) for k, s in bert_shapes().items()}
     shapes |= {"text.proj.0.weight": torch.empty(hidden, width), "text.proj.2.weight": torch.empty(CLIP_WIDTH, hidden)}
-    torch.save(OrderedDict(draw(shapes, rng)), folder / standin.files[0])
-    bert_name = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
+    torch.save(OrderedDict(draw(shapes, rng)), folder / standin.of.files[0])
+    text_tower = ENCODERS["biomedbert"].published
     _json(folder / "open_clip_config.json", {
         "model_cfg": {
             "embed_dim": CLIP_WIDTH,
             "vision_cfg": {
-                "timm_model_name": standin.architecture, "timm_model_pretrained": False, "timm_pool": "",
+                "timm_model_name": standin.network, "timm_model_pretrained": False, "timm_pool": "",
                 "timm_proj": "linear", "image_size": standin.size,
             },
             "text_cfg": {
-                "hf_model_name": bert_name, "hf_tokenizer_name": bert_name, "hf_proj_type": "mlp",
+                "hf_model_name": text_tower, "hf_tokenizer_name": text_tower, "hf_proj_type": "mlp",
                 "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 256,
             },
         },
@@ -123,23 +121,20 @@ def open_clip(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.G
 
 def bert_shapes() -> dict[str, tuple[int, ...]]:
     """Shapes of transformers' BertModel without pooler, at the sizes of `BERT`, under its names."""
-    width, inner = BERT["hidden_size"], BERT["intermediate_size"]
+    width, inner, positions = BERT["hidden_size"], BERT["intermediate_size"], BERT["max_position_embeddings"]
     shapes = {
-        "embeddings.position_ids": (1, BERT["max_position_embeddings"]),
+        "embeddings.position_ids": (1, positions),
         "embeddings.word_embeddings.weight": (len(VOCABULARY), width),
-        "embeddings.position_embeddings.weight": (BERT["max_position_embeddings"], width),
+        "embeddings.position_embeddings.weight": (positions, width),
         "embeddings.token_type_embeddings.weight": (BERT["type_vocab_size"], width),
         "embeddings.LayerNorm.weight": (width,),
         "embeddings.LayerNorm.bias": (width,),
     }
-    linear = {f"attention.self.{role}": (width, width) for role in ("query", "key", "value")}
-    linear |= {"attention.output.dense": (width, width), "intermediate.dense": (inner, width)}
-    linear["output.dense"] = (width, inner)
-    for i in range(BERT["num_hidden_layers"]):
-        for name, shape in linear.items():
-            shapes |= {f"encoder.layer.{i}.{name}.weight": shape, f"encoder.layer.{i}.{name}.bias": shape[:1]}
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes |= {f"encoder.layer.{i}.{name}.{leaf}": (width,) for leaf in ("weight", "bias")}
+    layer = {f"attention.self.{role}": (width, width) for role in ("query", "key", "value")}
+    layer |= {"attention.output.dense": (width, width), "intermediate.dense": (inner, width)}
+    layer |= {"output.dense": (width, inner), "attention.output.LayerNorm": (width,), "output.LayerNorm": (width,)}
+    for i, (name, shape) in product(range(BERT["num_hidden_layers"]), layer.items()):
+        shapes |= {f"encoder.layer.{i}.{name}.weight": shape, f"encoder.layer.{i}.{name}.bias": shape[:1]}
     return shapes
 
 

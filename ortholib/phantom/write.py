@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 from ortholib import locks, paths, progress
 from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import knee
+from ortholib.phantom.files import whole
 from ortholib.phantom.fracatlas import write_fracatlas
 from ortholib.phantom.grazpedwri import write_grazpedwri
 from ortholib.phantom.joints import write_joints
@@ -25,16 +28,6 @@ from ortholib.phantom.mrnet import write_mrnet
 from ortholib.phantom.mura import write_mura
 from ortholib.phantom.oai import write_oai
 
-# images of each set (exams of MRNet, films of the OAI, images of each manifest of `joints`)
-COUNTS = {
-    "FracAtlas": 700,
-    "kneeKL224": 900,
-    "MURA-v1.1": 150,
-    "GRAZPEDWRI-DX": 60,
-    "MRNet-v1.0": 30,
-    "OAI": 24,
-    "joints": 24,
-}
 PARTS = {"train": 0.648, "val": 0.117, "test": 0.235}
 NOTICE = """PHANTOM: every image in this folder was computed by ortholib.phantom (seed {seed}).
 No patient was imaged, and no picture was derived from one. Numbers reached on these images prove that the programs
@@ -49,25 +42,13 @@ def write(out: Path, seed: int = 0, counts: dict[str, int] | None = None) -> dic
     and `PHANTOM.txt`. `out` appears whole or not at all: it is written under another name and renamed. Returns counts.
     Raises UsageError where `out` holds files already, lies in the user's data, or a count cannot hold its set.
     """
-    out = Path(out).resolve()
-    data = paths.data_root()
-    if data is not None and out.is_relative_to(data):
-        raise UsageError(f"{out} lies in ORTHOLIB_DATA ({data}), which is never written to; choose another folder.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not an empty folder; remove it or choose another one.")
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "truth").mkdir(parents=True)
-    try:
-        weights = _start_weights(partial, seed) if counts is None else None
-        written = _write(partial, seed, counts or COUNTS)
+    with whole(out) as folder:
+        (folder / "truth").mkdir()
+        weights = _start_weights(folder, seed) if counts is None else None
+        written = _write(folder, seed, counts or COUNTS)
         if weights is not None:
-            written["weights"] = _finish_weights(partial, weights)
-        (partial / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            written["weights"] = _finish_weights(folder, weights)
+        (folder / "truth" / "counts.json").write_text(json.dumps(written, indent=1))
     return written
 
 
@@ -76,41 +57,26 @@ def _write(out: Path, seed: int, counts: dict[str, int]) -> dict:
     # fork: the workers only compute on arrays and write files, and it needs no importable main module
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     written: dict = {"seed": seed}
-    with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
-        progress.bar(desc="phantom", unit="image") as bar,
-    ):
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
 
         def run(function: Callable, tasks: list) -> list:
-            results = []
-            for result in pool.map(function, tasks, chunksize=8):
-                results.append(result)
-                bar.update()
-            return results
+            made = pool.map(function, tasks, chunksize=8)
+            return list(progress.bar(made, total=len(tasks), desc=f"phantom {name}", unit="image"))
 
         for name, count in counts.items():
-            bar.set_description(f"phantom {name}")
-            made = WRITERS[name](out / name, seed, count, run)
+            write_set, _, truth, summary = SETS[name]
+            made = write_set(out / name, seed, count, run)
             tables = made if isinstance(made, tuple) else (made,)
-            for table, kind in zip(tables, TRUTH.get(name, (name.lower(),)), strict=True):
+            for table, kind in zip(tables, truth, strict=True):
                 table.to_parquet(out / "truth" / f"{kind}.parquet", index=False)
-            written[name] = SUMMARIES.get(name, lambda truth: {"images": len(truth)})(*tables)
+            written[name] = summary(*tables)
     (out / "PHANTOM.txt").write_text(NOTICE.format(seed=seed))
     return written
 
 
-WEIGHTS = """
-import json, sys
-from pathlib import Path
-from ortholib.phantom.weights import write_weights
-made = write_weights(Path(sys.argv[1]) / "weights", int(sys.argv[2]))
-(Path(sys.argv[1]) / "truth" / "weights.json").write_text(json.dumps(made, indent=1))
-"""
-
-
 def _start_weights(out: Path, seed: int) -> subprocess.Popen:
     """Beside the images, in a process of its own: it needs torch, which takes seconds to import and dislikes forks."""
-    command = [sys.executable, "-c", WEIGHTS, out, str(seed)]
+    command = [sys.executable, "-m", "ortholib.phantom.weights", out, str(seed)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=Path(__file__).parents[2], text=True, **pipes)
 
@@ -125,6 +91,10 @@ def _finish_weights(out: Path, process: subprocess.Popen) -> dict:
         "bytes": sum(one["bytes"] for one in made.values()),
         "left_out": [name for name, one in made.items() if "left_out" in one],
     }
+
+
+def _count(images: pd.DataFrame) -> dict:
+    return {"images": len(images)}
 
 
 def _count_films(films: pd.DataFrame, boxes: pd.DataFrame) -> dict:
@@ -156,55 +126,59 @@ def write_knees(root: Path, seed: int, count: int, run: Callable) -> pd.DataFram
     for place, i in enumerate(sorted(rng.permutation(len(patients)), key=lambda i: -worst[i])):
         part_of[i] = max(PARTS, key=lambda part: PARTS[part] * (place + 1) - dealt[part])
         dealt[part_of[i]] += 1
-    for part in PARTS:
-        for grade in range(5):
-            (root / part / str(grade)).mkdir(parents=True)
+    for part, grade in product(PARTS, "01234"):
+        (root / part / grade).mkdir(parents=True)
     tasks = []
     for i, pair in enumerate(patients):
-        for n, (side, truth) in enumerate(pair.items()):
-            path = root / part_of[i] / str(truth.kl) / f"{numbers[i]}{side}.jpg"
-            row = {"path": str(path.relative_to(root)), "image_id": path.stem, "patient": str(numbers[i])}
-            tasks.append((seed, 2 * i + n, truth, str(path), row | {"part": part_of[i]}))
-    return pd.DataFrame(run(draw_knee, tasks))
+        for side, truth in pair.items():
+            name = f"{numbers[i]}{side}"
+            row = {"path": f"{part_of[i]}/{truth.kl}/{name}.jpg", "image_id": name, "patient": str(numbers[i])}
+            tasks.append((len(tasks), truth, row | {"part": part_of[i]}))
+    return pd.DataFrame(run(partial(draw_knee, seed, root), tasks))
 
 
-def draw_knee(task: tuple) -> dict:
-    """Draw one knee and write its file; `task`: (seed, index, Knee, path, row). Returns the row with the truth."""
-    seed, index, truth, path, row = task
+def draw_knee(seed: int, root: Path, task: tuple[int, knee.Knee, dict]) -> dict:
+    """Draw one knee and write its file below `root`; `task`: number, knee, row. Returns the row with the truth."""
+    index, truth, row = task
     pixels = knee.render(truth, np.random.default_rng([seed, 2, index]))
-    Image.fromarray(pixels).save(path, "JPEG", quality=88)
+    Image.fromarray(pixels).save(root / row["path"], "JPEG", quality=88)
     return row | truth.record()
 
 
-WRITERS = {
-    "FracAtlas": write_fracatlas,
-    "kneeKL224": write_knees,
-    "MURA-v1.1": write_mura,
-    "GRAZPEDWRI-DX": write_grazpedwri,
-    "MRNet-v1.0": write_mrnet,
-    "OAI": write_oai,
-    "joints": write_joints,
+# folder: writer, images (exams of MRNet, films of the OAI, images of each manifest of `joints`), names of the tables in
+# truth/, and what is counted in them
+SETS = {
+    "FracAtlas": (write_fracatlas, 700, ("bones", "boxes"), _count_films),
+    "kneeKL224": (write_knees, 900, ("knee",), _count_knees),
+    "MURA-v1.1": (write_mura, 150, ("mura-v1.1",), _count),
+    "GRAZPEDWRI-DX": (write_grazpedwri, 60, ("grazpedwri-dx",), _count),
+    "MRNet-v1.0": (write_mrnet, 30, ("mrnet-v1.0",), _count),
+    "OAI": (write_oai, 24, ("oai",), _count),
+    "joints": (write_joints, 24, ("joints",), _count),
 }
-TRUTH = {"FracAtlas": ("bones", "boxes"), "kneeKL224": ("knee",)}  # names of the tables in truth/
-SUMMARIES = {"FracAtlas": _count_films, "kneeKL224": _count_knees}
+COUNTS = {name: count for name, (_, count, *_) in SETS.items()}
 
 
 def key(seed: int = 0) -> str:
-    """Name of a generated folder: the seed and a hash of the generator's source text."""
-    source = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    """Name of a generated folder: the seed and a hash of the source text of the generator and of what it draws from."""
+    source, here = hashlib.sha256(), Path(__file__).parent
+    for file in sorted([*here.glob("*.py"), here.parent / "encoders.py", here.parent / "networks.py"]):
         source.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return f"{seed}-{source.hexdigest()[:12]}"
 
 
 def ensure(seed: int = 0) -> Path:
-    """Folder of the phantom at its default size, generated if absent; safe for processes that ask at once."""
+    """Folder of the phantom at its default size, generated if absent; safe for processes that ask at once.
+
+    From then on it is what `ortholib.paths` gives for the edition phantom, here and in the processes started from here:
+    its name is left in `$ORTHOLIB_PHANTOM`.
+    """
     out = paths.project() / "data" / "phantom" / key(seed)
-    if out.is_dir():
-        return out
-    with locks.held(out):
-        if not out.is_dir():  # another process may have made it while this one waited
-            for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; nobody else writes under the lock
-                shutil.rmtree(stale)
-            write(out, seed)
+    if not out.is_dir():
+        with locks.held(out):
+            if not out.is_dir():  # another process may have made it while this one waited
+                for stale in out.parent.glob(f"{out.name}.*.partial"):  # of a killed run; only the lock's holder writes
+                    shutil.rmtree(stale)
+                write(out, seed)
+    os.environ["ORTHOLIB_PHANTOM"] = str(out)
     return out

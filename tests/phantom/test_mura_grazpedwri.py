@@ -1,63 +1,17 @@
-"""The phantoms of MURA and GRAZPEDWRI-DX: published layouts, truth, the faults on purpose, the same bytes again."""
+"""The phantoms of MURA and GRAZPEDWRI-DX: published layouts, truth, the faults on purpose."""
 
 import json
-import pickle
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from smallsets import COUNTS
 
 from ortholib.errors import UsageError
 from ortholib.phantom import grazpedwri, mura
 
-FILMS, WRISTS = 40, 24
-
-
-def run(function, tasks: list) -> list:
-    pickle.dumps((function, tasks))  # it goes to worker processes
-    return [function(task) for task in tasks]
-
-
-@pytest.fixture(scope="module")
-def limbs(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
-    root = tmp_path_factory.mktemp("m") / "MURA-v1.1"
-    return root, mura.write_mura(root, 0, FILMS, run)
-
-
-@pytest.fixture(scope="module")
-def wrists(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
-    root = tmp_path_factory.mktemp("g") / "GRAZPEDWRI-DX"
-    return root, grazpedwri.write_grazpedwri(root, 0, WRISTS, run)
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize(("set_of", "write"), [("limbs", mura.write_mura), ("wrists", grazpedwri.write_grazpedwri)])
-def test_same_seed_same_bytes_other_seed_other_pixels(set_of, write, request, tmp_path):
-    root, first = request.getfixturevalue(set_of)
-    pd.testing.assert_frame_equal(write(tmp_path / "same", 0, len(first), run), first)
-    write(tmp_path / "other", 1, len(first), run)
-    assert tree(tmp_path / "same") == tree(root)
-    pictures, others = (
-        {content for name, content in tree(of).items() if name.endswith(".png") and "/._" not in name}
-        for of in (root, tmp_path / "other")
-    )
-    assert not pictures & others and len(pictures) == (first["defect"] != "missing").sum()
-
-
-@pytest.mark.parametrize("set_of", ["limbs", "wrists"])
-def test_truth_can_be_stored_and_files_are_small(set_of, request, tmp_path):
-    root, truth = request.getfixturevalue(set_of)
-    truth.to_parquet(tmp_path / "truth.parquet")
-    assert len(pd.read_parquet(tmp_path / "truth.parquet")) == len(truth)
-    assert truth[["width", "height"]].max(axis=None) <= 320 and truth["path"].is_unique
-    for row in truth[truth["defect"] == ""].itertuples():
-        with Image.open(root / row.path) as image:
-            assert image.size == (row.width, row.height)
+FILMS, WRISTS = COUNTS["limbs"], COUNTS["wrists"]
 
 
 def test_mura_tables_agree_with_the_folders(limbs):

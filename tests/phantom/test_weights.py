@@ -13,12 +13,13 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
+from ortholib.encoders import ENCODERS
 from ortholib.errors import UsageError
 from ortholib.phantom import weights
-from ortholib.phantom.weights import LEFT_OUT, MARK, STANDINS, build, write_weights
+from ortholib.phantom.weights import ELSEWHERE, LEFT_OUT, MARK, STANDINS, build, write_weights
 
-NETWORKS = [name for name, standin in STANDINS.items() if standin.library in ("timm", "torchvision")]
-HUB = [name for name, standin in STANDINS.items() if standin.format == "timm"]
+NETWORKS = [name for name, standin in STANDINS.items() if standin.of.format not in ELSEWHERE]
+HUB = [name for name, standin in STANDINS.items() if standin.of.format == "timm"]
 BLOCK = re.compile(r"(layer\d|blocks|stages\.\d\.blocks|features\.\d)\.\d+\.")
 
 
@@ -38,14 +39,14 @@ def tensors(file: Path) -> dict:
 
 def state(root: Path, name: str) -> dict[str, torch.Tensor]:
     """The tensors of a stand-in under the names of its architecture, as a loader has to rename them."""
-    standin = STANDINS[name]
-    loaded = tensors(root / name / standin.files[0])
-    if standin.format == "rad-dino":
+    of = ENCODERS[name]
+    loaded = tensors(root / name / of.file)
+    if of.format == "rad-dino":
         loaded.pop("mask_token")
-    if standin.format == "open_clip":
+    if of.format == "open_clip":
         trunk = "visual.trunk."
         loaded = {k.removeprefix(trunk): v for k, v in loaded.items() if k.startswith(trunk)}
-    if standin.format == "dinov3":
+    if of.format == "dinov3":
         unused = ("mask_token", "qkv.bias", "bias_mask", "periods")
         renamed = {"backbone.": "", "storage_tokens": "reg_token", "ls1.gamma": "gamma_1", "ls2.gamma": "gamma_2"}
         loaded = {k: v for k, v in loaded.items() if not k.endswith(unused)}
@@ -56,17 +57,21 @@ def state(root: Path, name: str) -> dict[str, torch.Tensor]:
 
 def published(name: str) -> dict[str, torch.Tensor]:
     """State dict, without values, of the real architecture that a stand-in stands in for."""
-    standin = STANDINS[name]
+    of = ENCODERS[name]
     with torch.device("meta"):
-        if name == "biomedclip":  # built with timm's test_vit, published as this
-            model = timm.create_model("vit_base_patch16_224", num_classes=0)
-        elif standin.format in ("torchvision", "dino"):
-            model = getattr(torchvision.models, standin.architecture)()
+        if of.format in ("torchvision", "dino"):
+            model = getattr(torchvision.models, of.network)()
         else:
-            model = timm.create_model(standin.architecture, num_classes=standin.arguments["num_classes"])
-    if standin.format == "dino":
+            model = timm.create_model(of.network, num_classes=of.classes)
+    if of.format == "dino":
         model.fc = torch.nn.Identity()
     return model.state_dict()
+
+
+def test_every_encoder_can_be_had_and_has_a_stand_in():
+    assert list(STANDINS) == list(ENCODERS) and {one.format for one in ENCODERS.values()} == set(weights.FORMATS)
+    for one in ENCODERS.values():
+        assert one.title and one.licence and one.files and one.address.startswith("https://")
 
 
 def test_record_and_files_agree(record, root):
@@ -76,12 +81,13 @@ def test_record_and_files_agree(record, root):
         if not record[name]["files"]:
             assert name == "yolov8n" and "ultralytics" in record[name]["left_out"]
             continue
-        assert record[name]["files"] == list(STANDINS[name].files)
+        assert record[name]["files"] == list(ENCODERS[name].files)
         assert {p.name for p in (root / name).iterdir()} == {*record[name]["files"], MARK}
         content = {file: (root / name / file).read_bytes() for file in record[name]["files"]}
         assert record[name]["bytes"] == sum(map(len, content.values())) <= 10e6
         assert record[name]["sha256"] == {file: hashlib.sha256(data).hexdigest() for file, data in content.items()}
-        assert "random" in (root / name / MARK).read_text() and STANDINS[name].of in (root / name / MARK).read_text()
+        notice = (root / name / MARK).read_text()
+        assert "random" in notice and ENCODERS[name].published in notice
     assert sum(record[name]["bytes"] for name in STANDINS) <= 30e6
     assert all(record[name]["left_out"] and not record[name]["files"] for name in LEFT_OUT)
 
@@ -110,10 +116,10 @@ def test_features_are_finite_and_depend_on_the_image(root, name):
     side = STANDINS[name].size
     images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        if STANDINS[name].library == "timm":
-            a, b = model.forward_head(model.forward_features(images), pre_logits=True)
-        else:
+        if name == "convnext-small-torchvision":
             a, b = model.features(images).mean((2, 3))
+        else:
+            a, b = model.forward_head(model.forward_features(images), pre_logits=True)
     assert torch.isfinite(a).all() and a.std() > 0.1
     assert (a - b).norm() > 0.02 * a.norm()
 
@@ -123,7 +129,7 @@ def test_same_seed_same_bytes_other_seed_other_numbers(record, root, tmp_path):
     for name in set(STANDINS) - {"yolov8n"}:
         assert again[name] == record[name]
         if name != "biomedbert":  # holds no numbers
-            file = STANDINS[name].files[0]
+            file = ENCODERS[name].file
             assert other[name]["sha256"][file] != record[name]["sha256"][file]
     first, second = (tensors(r / "dinov2-small/model.safetensors") for r in (root, tmp_path / "c"))
     assert all(not torch.equal(first[key], second[key]) for key in first)
@@ -222,7 +228,7 @@ def test_biomedclip_has_both_towers_and_the_configuration_fits(root):
     expected = others | {f"text.transformer.{key}": shape for key, shape in text.items()}
     rest = {key: tuple(value.shape) for key, value in loaded.items() if not key.startswith("visual.trunk.")}
     assert rest == expected
-    assert config["vision_cfg"]["timm_model_name"] == STANDINS["biomedclip"].architecture
+    assert config["vision_cfg"]["timm_model_name"] == STANDINS["biomedclip"].network
     assert config["text_cfg"]["hf_pooler_type"] == "cls_last_hidden_state_pooler"
     assert words[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] and len(words) == bert["vocab_size"]
     tokenizer = json.loads((root / "biomedclip/tokenizer.json").read_text())

@@ -1,5 +1,6 @@
 """The written sets: layouts of the real ones, truth, and the faults on purpose."""
 
+import ast
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from ortholib.errors import UsageError
+import ortholib
+from ortholib import paths
+from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import fracatlas
 from ortholib.phantom import write as package_write
 from ortholib.phantom.write import ensure, key, write
@@ -159,8 +162,25 @@ def test_ensure_writes_once(tmp_path, monkeypatch):
 
     module = importlib.import_module("ortholib.phantom.write")
     monkeypatch.setenv("ORTHOLIB_HOME", str(tmp_path))
+    monkeypatch.setenv("ORTHOLIB_PHANTOM", str(tmp_path / "gone"))
     monkeypatch.setattr(module, "write", lambda out, seed: calls.append(out) or out.mkdir())
     calls: list[Path] = []
+    for root in (paths.data_root, paths.weights_root):
+        with pytest.raises(OrthoError, match=r"ORTHOLIB_PHANTOM is .*gone; .*ensure\(\) .*data phantom --out DIR"):
+            root("phantom")
     first = ensure(3)
     assert first == ensure(3) == tmp_path / "data" / "phantom" / key(3)
     assert calls == [first] and package_write is write
+    assert paths.data_root("phantom") == first and paths.weights_root("phantom") == first / "weights"
+    assert paths.data_root("real") is None and paths.weights_root("real") != first / "weights"
+
+
+def test_only_the_start_of_a_chapter_and_the_command_line_import_the_phantom():
+    package = Path(ortholib.__file__).parent
+    users = set()
+    for file in set(package.rglob("*.py")) - set((package / "phantom").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [".".join(filter(None, [getattr(node, "module", ""), alias.name])) for alias in node.names]
+                users |= {file.name for name in names if name.startswith("ortholib.phantom")}
+    assert users == {"cli.py", "runs.py"}
