@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -161,13 +162,18 @@ def _execute(notebook: str, edition: str, values: dict, key: str, folder: Path) 
 def _papermill(path: Path, partial: Path, values: dict) -> str:
     """Execute; return "" or what went wrong, in a sentence."""
     import papermill  # a second to import, and every notebook imports this module
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
 
     kernels = []
 
     class Kernel(AsyncKernelManager):
-        """Remembered, so that an interruption can end it."""
+        """A kernel of this Python, whatever `python3` a user or $JUPYTER_PATH registered. Remembered, so that an
+        interruption can end it."""
+
+        kernel_spec = KernelSpec(**get_kernel_dict())
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -179,6 +185,8 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
     for handler in handlers:
         log.addHandler(handler)
     environment = {"ORTHOLIB_RUN": str(partial), "ORTHOLIB_HOME": str(paths.project())}
+    own = tempfile.TemporaryDirectory(prefix="ortholib-ipython-")  # a user's startup files are no part of a chapter
+    environment |= {"IPYTHONDIR": own.name, "PYTHONSTARTUP": ""}
     before = {name: os.environ.get(name) for name in environment}
     os.environ |= environment  # the kernel inherits it
     options = {"kernel_name": "python3", "cwd": path.parent, "log_output": True, "kernel_manager_class": Kernel}
@@ -213,6 +221,7 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
             for handler in handlers:
                 log.removeHandler(handler)
                 handler.close()
+            own.cleanup()
     return ""
 
 
