@@ -10,10 +10,19 @@ from ortholib.errors import UsageError
 EDITIONS = ("phantom", "real", "paper")  # folders of runs and params
 
 
+def named(variable: str) -> Path | None:
+    """The folder that an environment variable names, absolute; None where it is not set or empty."""
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser().resolve() if value else None
+    except RuntimeError as error:  # of expanduser
+        raise UsageError(f"{variable}={value}: no home folder is known for ~; give the whole path.") from error
+
+
 def project() -> Path:
     """Root of the checkout: `$ORTHOLIB_HOME`, or the first folder upwards that holds `notebooks/` and `params/`."""
-    if home := os.environ.get("ORTHOLIB_HOME"):
-        return Path(home).resolve()
+    if home := named("ORTHOLIB_HOME"):
+        return home
     here = Path.cwd().resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
@@ -26,7 +35,7 @@ def project() -> Path:
 
 def runs() -> Path:
     """Folder of fits, stores and executed chapters (`runs/` of the project, or `$ORTHOLIB_RUNS`)."""
-    return Path(os.environ.get("ORTHOLIB_RUNS") or project() / "runs").resolve()
+    return named("ORTHOLIB_RUNS") or (project() / "runs").resolve()
 
 
 def put(made: Path, folder: Path) -> None:
@@ -42,16 +51,15 @@ def put(made: Path, folder: Path) -> None:
 
 def data_root() -> Path | None:
     """The user's folder of data sets, `$ORTHOLIB_DATA`; None where it is not set."""
-    root = os.environ.get("ORTHOLIB_DATA")
-    return Path(root).resolve() if root else None
+    return named("ORTHOLIB_DATA")
 
 
 def weights_root() -> Path:
     """Folder of pretrained weights: `$ORTHOLIB_WEIGHTS`, else the platform's cache folder."""
-    if root := os.environ.get("ORTHOLIB_WEIGHTS"):
-        return Path(root).resolve()
+    if root := named("ORTHOLIB_WEIGHTS"):
+        return root
     if sys.platform == "darwin":
         cache = Path.home() / "Library" / "Caches"
     else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = named("XDG_CACHE_HOME") or Path.home() / ".cache"
     return cache / "ortholib" / "weights"

@@ -24,7 +24,7 @@ import nbformat
 import pandas as pd
 from IPython.display import HTML
 
-from ortholib import figures, fits, locks, paths, plans, provenance, yamlfile
+from ortholib import entry, figures, fits, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
 
@@ -60,6 +60,7 @@ def start(notebook: str, edition: str) -> Run:
     """Called by every notebook after its parameters. In a batch run the folder is given by `ortholib run`."""
     if edition not in EDITIONS:
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
+    entry.check()
     folder = Path(os.environ.get("ORTHOLIB_RUN") or paths.runs() / "lab" / notebook)
     folder.mkdir(parents=True, exist_ok=True)
     return Run(notebook, edition, folder)
