@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from ortholib import book, datasets, entry, fits, paths, plans, provenance, runs
+from ortholib import book, datasets, entry, fits, locks, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
 
 entry.settle()
+if workflow.is_main_process:
+    claimed = locks.claim(Path(".snakemake"))
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
