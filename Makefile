@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
-.PHONY: help study test test-book test-faults lab book lint lock smoke clean
+.PHONY: help study test test-book test-faults lab book lint lock unlock smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ book: $(STAMP) ## build the book from the chapters already run
 lint: $(STAMP) ## check the code, and that the notebooks hold no output
 	$(BIN)/ruff check .
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS))
+
+unlock: $(STAMP) ## let `make study` start again where one was killed on another machine
+	$(BIN)/snakemake --unlock --cores 1 --config edition=$(EDITION)
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --no-header --no-emit-index-url \

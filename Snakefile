@@ -6,11 +6,14 @@ import os
 import sys
 from pathlib import Path
 
-from ortholib import book, datasets, paths, plans, provenance, runs
+from ortholib import book, datasets, entry, locks, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
 
+entry.settle()
+if workflow.is_main_process:
+    claimed = locks.claim(Path(".snakemake"))
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 EDITION = config.get("edition", "phantom")
 EDITIONS = sorted({"phantom", EDITION})  # the book shows the phantom beside every other edition
@@ -69,7 +72,7 @@ rule phantom:
         PHANTOM,
     shell:
         # the folder is made whole or not at all, so the empty one made for the output must go
-        "rmdir $(dirname {output}) && python -c 'from ortholib import phantom; phantom.ensure()'"
+        "rmdir $(dirname {output}) && python -c 'from ortholib import entry, phantom; entry.run(phantom.ensure)'"
 
 
 rule fit:

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from ortholib import beside, ledger, methodspage, paths, results
+from ortholib import beside, entry, ledger, methodspage, paths, results
 from ortholib.errors import OrthoError
 from ortholib.provenance import package
 
@@ -318,4 +318,4 @@ def build() -> Path:
 
 
 if __name__ == "__main__":
-    print(f"The book: {build()}")
+    entry.run(lambda: print(f"The book: {build()}"))

@@ -8,7 +8,6 @@ import json
 import math
 import runpy
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ortholib import paths, yamlfile
+from ortholib import entry, paths, yamlfile
 from ortholib.errors import OrthoError, UsageError
 
 app = typer.Typer(
@@ -49,29 +48,9 @@ def known_edition(name: str | None) -> str | None:
 Edition = Annotated[str, typer.Option(help="phantom, real or paper", callback=known_edition)]
 
 
-class Interrupted(BaseException):
-    """Ctrl-C. Not KeyboardInterrupt, which typer would turn into a bare "Aborted!" with exit code 1."""
-
-
 def main() -> None:
-    """Entry point: errors become one line on standard error and the exit code of their kind."""
-
-    def interrupt(*_):
-        raise Interrupted
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        app()
-    except OrthoError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error)}))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Interrupted:
-        print("interrupted: nothing is lost, run the same command again and it goes on", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Entry point of `ortholib`."""
+    entry.run(app)
 
 
 def show(payload: dict, as_json: bool, title: str = "") -> None:

@@ -10,10 +10,19 @@ from ortholib.errors import OrthoError, UsageError
 EDITIONS = ("phantom", "real", "paper")  # folders of runs and params
 
 
+def named(variable: str) -> Path | None:
+    """The folder that an environment variable names, absolute; None where it is not set or empty."""
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser().resolve() if value else None
+    except RuntimeError as error:  # of expanduser
+        raise UsageError(f"{variable}={value}: no home folder is known for ~; give the whole path.") from error
+
+
 def project() -> Path:
     """Root of the checkout: `$ORTHOLIB_HOME`, or the first folder upwards that holds `notebooks/` and `params/`."""
-    if home := os.environ.get("ORTHOLIB_HOME"):
-        return Path(home).resolve()
+    if home := named("ORTHOLIB_HOME"):
+        return home
     here = Path.cwd().resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
@@ -26,7 +35,7 @@ def project() -> Path:
 
 def runs() -> Path:
     """Folder of fits, stores and executed chapters (`runs/` of the project, or `$ORTHOLIB_RUNS`)."""
-    return Path(os.environ.get("ORTHOLIB_RUNS") or project() / "runs").resolve()
+    return named("ORTHOLIB_RUNS") or (project() / "runs").resolve()
 
 
 def put(made: Path, folder: Path) -> None:
@@ -45,10 +54,7 @@ def data_root(edition: str = "real") -> Path | None:
 
     Raises OrthoError where the phantom is asked for and nobody made sure of it.
     """
-    if edition == "phantom":
-        return _phantom()
-    root = os.environ.get("ORTHOLIB_DATA")
-    return Path(root).resolve() if root else None
+    return _phantom() if edition == "phantom" else named("ORTHOLIB_DATA")
 
 
 def weights_root(edition: str = "real") -> Path:
@@ -56,12 +62,12 @@ def weights_root(edition: str = "real") -> Path:
     platform's cache folder. Raises OrthoError as `data_root` does."""
     if edition == "phantom":
         return _phantom() / "weights"
-    if root := os.environ.get("ORTHOLIB_WEIGHTS"):
-        return Path(root).resolve()
+    if root := named("ORTHOLIB_WEIGHTS"):
+        return root
     if sys.platform == "darwin":
         cache = Path.home() / "Library" / "Caches"
     else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = named("XDG_CACHE_HOME") or Path.home() / ".cache"
     return cache / "ortholib" / "weights"
 
 

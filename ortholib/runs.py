@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +24,7 @@ import nbformat
 import pandas as pd
 from IPython.display import HTML
 
-from ortholib import figures, locks, paths, plans, provenance, yamlfile
+from ortholib import entry, figures, locks, paths, plans, provenance, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
 
@@ -59,6 +60,7 @@ def start(notebook: str, edition: str) -> Run:
     """Called by every notebook after its parameters. In a batch run the folder is given by `ortholib run`."""
     if edition not in EDITIONS:
         raise UsageError(f"edition '{edition}' is unknown; expected one of {', '.join(EDITIONS)}.")
+    entry.check()
     given = os.environ.get("ORTHOLIB_RUN")
     if not given:  # opened by hand; `execute` made sure of the data
         _ensure_phantom(edition)
@@ -172,13 +174,18 @@ def _execute(notebook: str, edition: str, values: dict, folder: Path) -> Path:
 def _papermill(path: Path, partial: Path, values: dict) -> str:
     """Execute; return "" or what went wrong, in a sentence."""
     import papermill  # a second to import, and every notebook imports this module
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
 
     kernels = []
 
     class Kernel(AsyncKernelManager):
-        """Remembered, so that an interruption can end it."""
+        """A kernel of this Python, whatever `python3` a user or $JUPYTER_PATH registered. Remembered, so that an
+        interruption can end it."""
+
+        kernel_spec = KernelSpec(**get_kernel_dict())
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -190,6 +197,8 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
     for handler in handlers:
         log.addHandler(handler)
     environment = {"ORTHOLIB_RUN": str(partial), "ORTHOLIB_HOME": str(paths.project())}
+    own = tempfile.TemporaryDirectory(prefix="ortholib-ipython-")  # a user's startup files are no part of a chapter
+    environment |= {"IPYTHONDIR": own.name, "PYTHONSTARTUP": ""}
     before = {name: os.environ.get(name) for name in environment}
     os.environ |= environment  # the kernel inherits it
     options = {"kernel_name": "python3", "cwd": path.parent, "log_output": True, "kernel_manager_class": Kernel}
@@ -224,6 +233,7 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
             for handler in handlers:
                 log.removeHandler(handler)
                 handler.close()
+            own.cleanup()
     return ""
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -171,6 +172,24 @@ def test_what_papermill_cannot_start_is_a_failed_run(home, monkeypatch):
     with pytest.raises(OrthoError, match=r"chapter\.ipynb: OSError: disk full\."):
         runs.execute(NAME, "phantom")
     assert (home / "runs" / "phantom" / f"{NAME}.failed" / "run.json").is_file()
+
+
+def test_the_kernel_is_this_python_and_a_users_own_files_are_no_part_of_it(home, monkeypatch):
+    decoy = home / "jupyter" / "kernels" / "python3"
+    decoy.mkdir(parents=True)
+    (decoy / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "Mine", "language": "python"}))
+    startup = home / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for file in (startup / "mine.py", home / "startup.py"):
+        file.write_text("mine = True")
+    monkeypatch.setenv("JUPYTER_PATH", str(home / "jupyter"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "startup.py"))
+    write(home, f"import sys\nassert sys.executable == {sys.executable!r}\nassert 'mine' not in globals()")
+    assert runs.execute(NAME, "phantom").is_dir()
+    assert os.environ["IPYTHONDIR"] == str(home / "ipython")
 
 
 def test_interruption_ends_the_kernel_and_leaves_nothing_that_poses_as_whole(home):
