@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ortholib import dicomfile, ids, imagefile, paths, progress, prose
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, walk
+from ortholib.datasets.base import ImageSet, box_table, long_labels, walk
 from ortholib.errors import OrthoError, UsageError
 
 SUFFIXES = (".csv", ".parquet")
@@ -514,7 +514,7 @@ def _boxes(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
                     said.append(f"{where}: box {str(box)[:40]} leaves the image of {width} x {height}; cut at its edge")
                 rows.append((image_id, *cut, name))
     _note_some(notes, list(dict.fromkeys(said)), str)
-    return pd.DataFrame(rows, columns=empty_boxes().columns) if rows else empty_boxes()
+    return box_table(rows)
 
 
 def _box(box: object) -> tuple[float, float, float, float, str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ortholib import datasets, split
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels
+from ortholib.datasets.base import ImageSet, box_table, long_labels
 from ortholib.errors import OrthoError, UsageError
 
 NAMES_OF_RANDOM = ("random", "random without copies")
@@ -24,7 +24,7 @@ def image_set(group, y, body_part="hand", width=400, part="", grouped_by="copies
     images = images.assign(official_part=part, body_part=body_part, view="", modality="radiograph", width=width)
     images = images.assign(height=300, readable=readable, reason="").astype({"group": str})
     labels = long_labels(pd.DataFrame({"y": np.asarray(y, float)}, index=ids))
-    return ImageSet("made", "", Path("/made"), images, labels, empty_boxes(), [], grouped_by)
+    return ImageSet("made", "", Path("/made"), images, labels, box_table(), [], grouped_by)
 
 
 def singles(n: int = 800) -> ImageSet:
