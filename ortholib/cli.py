@@ -224,9 +224,9 @@ def data_manifest(
     as_json: Json = False,
 ) -> None:
     """Begin a manifest of your own images: a table with a line a file, for you to fill in and to check."""
-    from ortholib.datasets import manifest
+    from ortholib.datasets import template
 
-    show(manifest.template(source, out).attrs, as_json)
+    show(template.begin(source, out).attrs, as_json)
 
 
 @data.command("fetch")

@@ -130,8 +130,8 @@ def box_table(rows: Iterable[tuple] = ()) -> pd.DataFrame:
 
 def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
     """Labels in long form (`unit_id, label, value`) from a frame indexed by unit id with one column per label."""
-    long = wide.rename_axis("unit_id").reset_index().melt("unit_id", var_name="label", value_name="value")
-    return long.astype({"unit_id": str, "label": str, "value": np.float64})
+    long = wide.astype(np.float64).rename_axis(index="unit_id", columns="label").unstack().rename("value").reset_index()
+    return long[["unit_id", "label", "value"]].astype({"unit_id": str, "label": str})
 
 
 def walk(root: Path, paths: Iterable[Path], needed: str = "") -> pd.DataFrame:
