@@ -36,6 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON objec
 Set = Annotated[str, typer.Argument(help="a registered set (`ortholib data list`) or a manifest, .csv or .parquet")]
 Root = Annotated[Path | None, typer.Option(help="folder of the set (default: looked for under $ORTHOLIB_DATA)")]
 Label = Annotated[str | None, typer.Option(help="which label (default: the set's main one, a manifest's first)")]
+SHOWN = 12  # items of a list that are printed for people
 
 
 def known_edition(name: str | None) -> str | None:
@@ -54,16 +55,17 @@ def main() -> None:
 
 
 def show(payload: dict, as_json: bool, title: str = "") -> None:
-    """One JSON object, or the same facts as a table for people."""
+    """One JSON object, or the same facts as a table for people, who get the first `SHOWN` items of a long list."""
     if as_json:
         print(json.dumps(_plain(payload), default=str, allow_nan=False))
         return
     grid = Table(title=title or None, show_header=False, box=None, title_justify="left")
     for name, value in payload.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none"
-        elif isinstance(value, list):
-            value = "\n".join(map(str, value)) or "none"
+        if isinstance(value, dict | list):
+            items = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else list(map(str, value))
+            if len(items) > SHOWN:
+                items[SHOWN:] = [f"and {len(items) - SHOWN:,} more, {len(items):,} in all (--json lists them)"]
+            value = (", " if isinstance(value, dict) else "\n").join(items) or "none"
         grid.add_row(f"[bold]{name}[/bold]", escape(str(value)))
     Console().print(grid)
 
@@ -184,8 +186,6 @@ def data_check(
     bad = image_set.images[~image_set.images["readable"]]
     counts = check.run(image_set, datasets.main_label(image_set, label))
     files = dict(zip(bad["path"], bad["reason"], strict=True))
-    if not as_json and len(files) > 12:
-        files = dict(list(files.items())[:12]) | {"and more": f"{len(bad) - 12} (--json names them all)"}
     show(counts | {"unreadable_files": files}, as_json)
 
 
@@ -220,9 +220,9 @@ def data_manifest(
     as_json: Json = False,
 ) -> None:
     """Begin a manifest of your own images: a table with a line a file, for you to fill in and to check."""
-    from ortholib.datasets import manifest
+    from ortholib.datasets import template
 
-    show(manifest.template(source, out).attrs, as_json)
+    show(template.begin(source, out).attrs, as_json)
 
 
 @data.command("fetch")

@@ -47,20 +47,6 @@ class Split:
         return file
 
 
-def load(file: Path) -> Split:
-    """Read a saved split (`excluded` is not in the file: 0). Raises OrthoError where name and content do not fit."""
-    try:
-        dataset, name, seed, expected = file.stem.split("-")
-    except ValueError:
-        raise OrthoError(f"{file} is no saved split; expected <dataset>-<name>-<seed>-<hash>.csv.") from None
-    images = pd.read_csv(file, dtype={"image_id": str, "group": str, "part": str, "fraction": float})
-    cut = int((images.groupby("group")["part"].nunique() > 1).sum())
-    found = Split(dataset, name, int(seed), images, cut, excluded=0)
-    if found.hash != expected:
-        raise OrthoError(f"{file}: its content hashes to {found.hash}, its name says {expected}; it was changed.")
-    return found
-
-
 def make(image_set: ImageSet, name: str, label: str, seed: int = 0) -> Split:
     """Split the readable, labelled images of a set.
 

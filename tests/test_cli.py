@@ -290,6 +290,17 @@ def test_values_with_brackets_are_shown_as_they_are(capsys):
     assert "a [/b] [red]" in capsys.readouterr().out
 
 
+def test_people_see_the_first_of_very_many_items_and_json_all_of_them(capsys):
+    payload = {"notes": [f"note {i}" for i in range(40_000)], "files": {f"f{i}": "missing file" for i in range(13)}}
+    cli.show(payload, False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 40 and "note 11" in lines[11]
+    assert "and 39,988 more, 40,000 in all (--json lists them)" in lines[12]
+    assert "and 1 more, 13 in all" in " ".join(lines[13:])
+    cli.show(payload, True)
+    assert loads(capsys.readouterr().out) == payload
+
+
 def test_ctrl_c_during_a_run_is_130_and_leaves_no_kernel(tmp_path, monkeypatch):
     home = madeup.project(tmp_path, monkeypatch)
     madeup.notebook(home, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(120)")

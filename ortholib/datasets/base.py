@@ -1,12 +1,14 @@
-"""What every reader returns: images, labels and boxes of one set, validated.
+"""What every reader returns (images, labels and boxes of one set, validated), and what the readers share.
 
 `group` is the unit that no honest split cuts: patient, else duplicate group, else exam, else image.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,17 +43,9 @@ LABELS = pa.DataFrameSchema(
     unique=["unit_id", "label"],
     strict=True,
 )
-# Pixels of the EXIF-transposed original, x to the right, y down.
+CORNERS = ["x0", "y0", "x1", "y1"]  # pixels of the EXIF-transposed original, x to the right, y down
 BOXES = pa.DataFrameSchema(
-    {
-        "image_id": pa.Column(str),
-        "x0": pa.Column(float),
-        "y0": pa.Column(float),
-        "x1": pa.Column(float),
-        "y1": pa.Column(float),
-        "class": pa.Column(str),
-    },
-    strict=True,
+    {"image_id": pa.Column(str), **{name: pa.Column(float) for name in CORNERS}, "class": pa.Column(str)}, strict=True
 )
 
 
@@ -116,25 +110,40 @@ def image_values(image_set: ImageSet, name: str) -> pd.Series:
     return ids.map(values).fillna(ids.map(highest)).fillna(images["exam"].map(values))
 
 
-def empty_boxes() -> pd.DataFrame:
-    """A boxes frame without rows."""
-    dtypes = dict.fromkeys(("x0", "y0", "x1", "y1"), float)
-    return pd.DataFrame({c: pd.Series(dtype=dtypes.get(c, str)) for c in BOXES.columns})
+def image_table(files: pd.DataFrame, **facts) -> pd.DataFrame:
+    """Images of a set from the state of its files (`image_id, path, width, height, reason`).
+
+    facts: the other columns of `IMAGES`, one value or one an image. Without them an image is the only plane of its
+    file, an exam of its own, in a group of its own, in no official part, and a radiograph.
+    """
+    usual = dict.fromkeys(("plane", "official_part", "body_part", "view"), "") | {"frame": 0, "modality": "radiograph"}
+    facts = usual | {"exam": files["image_id"], "group": files["image_id"]} | facts
+    images = files.assign(**facts, readable=files["reason"] == "")[list(IMAGES.columns)]
+    return images.astype({name: str for name in images if images[name].dtype == object}).reset_index(drop=True)
+
+
+def box_table(rows: Iterable[tuple] = ()) -> pd.DataFrame:
+    """Boxes of a set from rows in the order of the columns of `BOXES`."""
+    dtypes = {name: float if name in CORNERS else str for name in BOXES.columns}
+    return pd.DataFrame(list(rows), columns=list(dtypes)).astype(dtypes)
 
 
 def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
     """Labels in long form (`unit_id, label, value`) from a frame indexed by unit id with one column per label."""
-    long = wide.rename_axis("unit_id").reset_index().melt("unit_id", var_name="label", value_name="value")
-    return long.astype({"unit_id": str, "label": str, "value": np.float64})
+    long = wide.astype(np.float64).rename_axis(index="unit_id", columns="label").unstack().rename("value").reset_index()
+    return long[["unit_id", "label", "value"]].astype({"unit_id": str, "label": str})
 
 
-def walk(root: Path, paths: list[Path]) -> pd.DataFrame:
+def walk(root: Path, paths: Iterable[Path], needed: str = "") -> pd.DataFrame:
     """State of the files under `root`: `path` (relative), `width`, `height`, `reason`, sorted by path.
 
     Hidden files (`._x` of macOS, `.DS_Store`) and `Thumbs.db` are no data. A file behind a link that leaves the
     root is listed as unreadable, never opened, and neither is what is no plain file.
+    needed: what folders these are, where it is an OrthoError that they hold no file.
     """
     paths = sorted(p for p in paths if not p.name.startswith(".") and p.name != "Thumbs.db" and not p.is_dir())
+    if needed and not paths:
+        raise OrthoError(f"{root}: {needed} hold no file. Unpack the release again.")
     inside = root.resolve()
     outside = {folder for folder in {p.parent for p in paths} if not folder.resolve().is_relative_to(inside)}
 
@@ -152,20 +161,108 @@ def walk(root: Path, paths: list[Path]) -> pd.DataFrame:
     return frame.astype({"path": str, "width": int, "height": int, "reason": str})
 
 
+def not_this(root: Path, title: str, expected: str) -> OrthoError:
+    """The error for a folder that is not the set: what it holds, and what was expected."""
+    names = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
+    return OrthoError(
+        f"{root} is not {title}: it holds {names}; expected {expected}. Unpack the release there or name its folder "
+        "with --root."
+    )
+
+
+def named(root: Path, files: pd.DataFrame, good: pd.Series, like: str) -> tuple[pd.DataFrame, list[str]]:
+    """The files with a good name, and a note on each other one. Raises OrthoError where no name is good."""
+    if not good.any():
+        raise OrthoError(
+            f"{root}: none of its {len(files)} files is named like {like} (the first is {files['path'].iloc[0]}). "
+            "Is this another data set?"
+        )
+    return files[good], [f"{path}: not named like {like}; left out" for path in files.loc[~good, "path"]]
+
+
+def lines(path: Path) -> list[tuple[int, str]]:
+    """(number, text) of the lines that are not blank; what is no UTF-8 is replaced. Raises OSError."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
 def read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     """A table that has these columns. Raises OrthoError naming the file for one that is damaged or lacks some."""
+    expected = f"expected CSV with the columns {', '.join(columns)}. Unpack the release again."
     try:
         table = pd.read_csv(path, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise OrthoError(f"{path} is missing; {expected}") from error
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise OrthoError(
-            f"{path} is no readable table ({str(error)[:80]}); expected CSV with the columns {', '.join(columns)}. "
-            "Unpack the release again."
-        ) from error
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
+        raise OrthoError(f"{path} is no readable table ({str(error)[:80]}); {expected}") from error
+    if absent := [column for column in columns if column not in table.columns]:
         has = ", ".join(map(str, table.columns[:20]))
-        raise OrthoError(f"{path} lacks the columns {', '.join(absent)}; it has {has}. Unpack the release again.")
+        raise OrthoError(f"{path} lacks the columns {', '.join(absent)}; it has {has}; {expected}")
     return table
+
+
+class Rule(NamedTuple):
+    """What a column of whole numbers holds: in words, the lowest and highest number, what an empty cell stands for."""
+
+    expected: str
+    low: int
+    high: int = 2**53
+    empty: float = np.nan
+
+
+def read_lines(path: Path, columns: list[str], rules: dict[str, Rule]) -> tuple[pd.DataFrame, set[str], list[str]]:
+    """The good lines of a table with a line an image, the image ids of its other lines, and notes on these.
+
+    columns: needed ones, the first of which names the image's file. rules: of the columns of numbers; one that is not
+    among `columns` may be absent. A line is good that follows all rules and whose image stands in no other line.
+    Raises OrthoError for a table that is missing or damaged, or where no line follows the rules.
+    """
+    table = read_csv(path, columns)
+    rules = {name: rule for name, rule in rules.items() if name in table}
+    names = table[columns[0]].astype(str).map(lambda name: Path(name.strip()).stem)
+    numbers, wrong = pd.DataFrame(index=table.index), pd.DataFrame(index=table.index)
+    for name, rule in rules.items():
+        numbers[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+        numbers[name] = numbers[name].where(table[name].notna(), rule.empty)
+        wrong[name] = ~numbers[name].between(rule.low, rule.high) | (numbers[name] % 1 != 0)
+    bad = wrong.any(axis=1)
+    if bad.all():
+        kinds = {rule: ", ".join(name for name in rules if rules[name] == rule) for rule in rules.values()}
+        told = " and ".join(f"{rule.expected} in {listed}" for rule, listed in kinds.items())
+        raise OrthoError(f"{path}: no line has {told}. Unpack it again.")
+    notes = [
+        f"{path.name}, line {row + 2} ({names[row]}): {name} = {table.loc[row, name]}, expected "
+        f"{rules[name].expected}; its image is left out"
+        for row, name in wrong[bad].idxmax(axis=1).items()
+    ]
+    texts = table[[name for name in columns[1:] if name not in rules]].fillna("").astype(str)
+    good, repeated = unique_ids(numbers.join(texts).assign(image_id=names, line=table.index + 2), "line")
+    good = good[good["image_id"].isin(names[~bad])].drop(columns="line").astype(dict.fromkeys(rules, int))
+    return good, set(names) - set(good["image_id"]), notes + repeated
+
+
+def read_yolo(path: Path, image, classes: Sequence[str], notes: list[str]) -> list[tuple]:
+    """Rows of `box_table` from the YOLO file of one image (`image_id, width, height`); bad lines are noted.
+
+    A line is the number of a class, then centre, width and height of the box as shares of the image's.
+    """
+    rows = []
+    for number, line in lines(path):
+        try:
+            label, x, y, w, h = (float(value) for value in line.split())
+            if label not in range(len(classes)) or not (0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1):
+                raise ValueError
+        except ValueError:
+            span = f"0 to {len(classes) - 1}" if len(classes) > 1 else "0"
+            text = line.strip()[:40]
+            notes.append(
+                f"{path.name}, line {number}: '{text}' is no YOLO box (class {span}, then x y w h, 0 to 1); left out"
+            )
+            continue
+        corners = ((x - w / 2) * image.width, (y - h / 2) * image.height)
+        corners += ((x + w / 2) * image.width, (y + h / 2) * image.height)
+        rows.append((image.image_id, *corners, classes[int(label)]))
+    return rows
 
 
 def unique_ids(frame: pd.DataFrame, what: str = "path") -> tuple[pd.DataFrame, list[str]]:
@@ -196,6 +293,17 @@ def missing(table: pd.DataFrame, files: pd.DataFrame, source: str) -> tuple[pd.D
         notes.append(f"{image_id}: in {source} but not on disk; listed as unreadable")
     rows = pd.DataFrame({"path": absent, "width": 0, "height": 0, "reason": "missing file", "image_id": absent})
     return pd.concat([files[files["image_id"].isin(table["image_id"])], rows], ignore_index=True), notes
+
+
+def joined(files: pd.DataFrame, table: pd.DataFrame, lost: set[str], source: str) -> tuple[pd.DataFrame, list[str]]:
+    """Files with the good lines of their table, one row an image, and notes on what stands twice or on one side only.
+
+    lost: image ids of the other lines, as of `read_lines`: their files are left out.
+    """
+    single, notes = unique_ids(files)
+    table = table[table["image_id"].isin(single["image_id"]) | ~table["image_id"].isin(files["image_id"])]
+    found, absent = missing(table, single[~single["image_id"].isin(lost)], source)
+    return found.merge(table, on="image_id", validate="one_to_one"), notes + absent
 
 
 def _target(link: Path) -> Path:

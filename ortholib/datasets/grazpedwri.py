@@ -10,19 +10,19 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, missing, read_csv, unique_ids, walk
-from ortholib.errors import OrthoError
+from ortholib.datasets import base
+from ortholib.datasets.base import ImageSet, Rule
 
 CLASSES = (
     *("boneanomaly", "bonelesion", "foreignbody", "fracture", "metal", "periostealreaction", "pronatorsign"),
     *("softtissue", "text"),
 )
-NUMBERS = ["patient_id", "study_number", "projection"]
-COLUMNS = ["filestem", *NUMBERS, "laterality", "fracture_visible"]
-# column -> label; an empty cell means 0. All but the first may be absent
+COLUMNS = ["filestem", "patient_id", "study_number", "projection", "laterality", "fracture_visible"]
+# column -> label; all but the first may be absent
 FLAGS = {"fracture_visible": "fracture"} | {
     name: name for name in ("cast", "metal", "osteopenia", "diagnosis_uncertain", "initial_exam")
 }
+RULES = dict.fromkeys(COLUMNS[1:4], Rule("a whole number", 1)) | dict.fromkeys(FLAGS, Rule("0, 1 or nothing", 0, 1, 0))
 VIEWS = {1: "frontal", 2: "lateral", 3: "oblique"}
 FOLDERS = re.compile(r"images(_part\d+)?")
 LABELS = ("folder_structure/yolov5", "yolov5")
@@ -41,38 +41,26 @@ def read(root: Path) -> ImageSet:
     Raises OrthoError when the folder is another set, or when dataset.csv is missing or damaged.
     """
     folders = _image_folders(root)
-    table, bad, notes = _csv(root)
-    files = walk(root, [path for folder in folders for path in folder.iterdir() if folder != root or _png(path)])
-    if files.empty:
-        raise OrthoError(f"{root}: its image folders hold no file. Unpack the release again.")
+    table, lost, notes = base.read_lines(root / "dataset.csv", COLUMNS, RULES)
+    table = table.rename(columns=FLAGS)
+    notes += _contradicting_names(table)
+    paths = [path for folder in folders for path in folder.iterdir() if folder != root or _png(path)]
+    files = base.walk(root, paths, "its image folders")
     files["image_id"] = [Path(path).stem for path in files["path"]]
     version = RELEASES.get(len(files), "unknown release")
-    single, repeated = unique_ids(files)
-    table = table[table["image_id"].isin(single["image_id"]) | ~table["image_id"].isin(files["image_id"])]
-    files, absent = missing(table, single[~single["image_id"].isin(bad)], "dataset.csv")
-    notes += repeated + absent
-    images = files.merge(table, on="image_id", validate="one_to_one")
+    images, unmatched = base.joined(files, table, lost, "dataset.csv")
+    notes += unmatched
     boxes = _boxes(root, images, notes)
-    frame = pd.DataFrame(
-        {
-            "image_id": images["image_id"],
-            "path": images["path"],
-            "frame": 0,
-            "exam": images["patient_id"].astype(str) + "-" + images["study_number"].astype(str),
-            "plane": images["laterality"] + images["projection"].astype(str),
-            "group": images["patient_id"].astype(str),
-            "official_part": "",
-            "body_part": "wrist",
-            "view": images["projection"].map(VIEWS).fillna("").astype(str),
-            "modality": "radiograph",
-            "width": images["width"],
-            "height": images["height"],
-            "readable": images["reason"] == "",
-            "reason": images["reason"],
-        }
+    frame = base.image_table(
+        images,
+        exam=images["patient_id"].astype(str) + "-" + images["study_number"].astype(str),
+        plane=images["laterality"] + images["projection"].astype(str),
+        group=images["patient_id"].astype(str),
+        body_part="wrist",
+        view=images["projection"].map(VIEWS).fillna("").astype(str),
     )
     wide = images.set_index("image_id")[[name for name in FLAGS.values() if name in images]]
-    return ImageSet("grazpedwri", version, root, frame, long_labels(wide), boxes, notes, "patient")
+    return ImageSet("grazpedwri", version, root, frame, base.long_labels(wide), boxes, notes, "patient")
 
 
 def _png(path: Path) -> bool:
@@ -86,52 +74,19 @@ def _image_folders(root: Path) -> list[Path]:
     if any(_png(path) and not path.name.startswith(".") for path in entries):
         folders.append(root)
     if not folders:
-        names = ", ".join(path.name for path in entries[:6]) or "nothing"
-        raise OrthoError(
-            f"{root} is not GRAZPEDWRI-DX: it holds {names}; expected dataset.csv and images_part1 to images_part4 "
-            "(or images). Unpack the release there or name its folder with --root."
-        )
+        raise base.not_this(root, "GRAZPEDWRI-DX", "dataset.csv and images_part1 to images_part4 (or images)")
     return folders
 
 
-def _csv(root: Path) -> tuple[pd.DataFrame, set[str], list[str]]:
-    """The good lines of dataset.csv, the image ids of the others, and notes on them."""
-    path = root / "dataset.csv"
-    if not path.is_file():
-        raise OrthoError(f"{path} is missing: it holds the labels of GRAZPEDWRI-DX. Unpack the release again.")
-    table = read_csv(path, COLUMNS)
-    names = table["filestem"].astype(str).str.strip().str.removesuffix(".png")
-    flags = [column for column in FLAGS if column in table]
-    numbers = table[[*NUMBERS, *flags]].apply(pd.to_numeric, errors="coerce")
-    wrong = ~numbers[NUMBERS].gt(0) | (numbers[NUMBERS] % 1 != 0)
-    wrong = wrong.join(table[flags].notna() & ~numbers[flags].isin([0, 1]))
-    bad = wrong.any(axis=1)
-    if bad.all():
-        raise OrthoError(
-            f"{path}: no line has whole numbers in {', '.join(NUMBERS)} and 0, 1 or nothing in {', '.join(flags)}. "
-            "Unpack it again."
-        )
+def _contradicting_names(table: pd.DataFrame) -> list[str]:
     notes = []
-    for number in table.index[bad]:
-        column = wrong.columns[wrong.loc[number]][0]
-        expected = "a whole number" if column in NUMBERS else "0, 1 or nothing"
-        notes.append(
-            f"dataset.csv, line {number + 2} ({names[number]}): {column} = {table.loc[number, column]}, expected "
-            f"{expected}; its image is left out"
-        )
-    numbers[flags] = numbers[flags].fillna(0)
-    good = numbers.rename(columns=FLAGS).assign(
-        laterality=table["laterality"].fillna("").astype(str), image_id=names, line=numbers.index + 2
-    )
-    good, repeated = unique_ids(good, "line")
-    good = good[good["image_id"].isin(names[~bad])].astype(dict.fromkeys(NUMBERS, int))
-    for row in good.itertuples():
+    for row in table.itertuples():
         match = NAME.fullmatch(row.image_id)
         said = f"patient {row.patient_id}, study {row.study_number}, plane {row.laterality}{row.projection}"
         named = f"patient {int(match[1])}, study {int(match[2])}, plane {match[3]}{match[4]}" if match else said
         if said != named:
             notes.append(f"{row.image_id}: named {named}, but dataset.csv says {said}; the table is used")
-    return good.drop(columns="line"), set(names) - set(good["image_id"]), notes + repeated
+    return notes
 
 
 def _boxes(root: Path, images: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -139,7 +94,7 @@ def _boxes(root: Path, images: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     folder = next((root / name for name in LABELS if (root / name / "labels").is_dir()), None)
     if folder is None:
         notes.append(f"no folder {LABELS[0]}/labels: the set has no boxes here")
-        return empty_boxes()
+        return base.box_table()
     classes = _classes(folder / "meta.yaml", notes)
     rows = []
     for image in images[images["reason"] == ""].itertuples():
@@ -147,31 +102,15 @@ def _boxes(root: Path, images: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         if not path.is_file():
             notes.append(f"{image.image_id}: no file {path.relative_to(root).as_posix()}; it has no boxes here")
             continue
-        found = []
-        for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                label, x, y, w, h = (float(value) for value in line.split())
-                if label not in range(len(classes)) or not (0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1):
-                    raise ValueError
-            except ValueError:
-                notes.append(
-                    f"{path.name}, line {number}: '{line.strip()[:40]}' is no YOLO box "
-                    f"(class 0 to {len(classes) - 1}, then x y w h, 0 to 1); left out"
-                )
-                continue
-            corners = ((x - w / 2) * image.width, (y - h / 2) * image.height)
-            corners += ((x + w / 2) * image.width, (y + h / 2) * image.height)
-            found.append((image.image_id, *corners, classes[int(label)]))
+        found = base.read_yolo(path, image, classes, notes)
         rows += found
         breaks = sum(row[-1] == "fracture" for row in found)
         if (breaks > 0) != image.fracture:
             notes.append(
-                f"{image.image_id}: fracture_visible is {image.fracture:.0f}, but fracture boxes are {breaks}; "
+                f"{image.image_id}: fracture_visible is {image.fracture}, but fracture boxes are {breaks}; "
                 "the label follows dataset.csv"
             )
-    return pd.DataFrame(rows, columns=empty_boxes().columns) if rows else empty_boxes()
+    return base.box_table(rows)
 
 
 def _classes(path: Path, notes: list[str]) -> tuple[str, ...]:

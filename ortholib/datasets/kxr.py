@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ortholib.datasets import base
+
 NAME = re.compile(r"kxr_sq_bu(\d\d)\.(txt|csv)", re.IGNORECASE)
 # osteophytes, joint space narrowing and sclerosis of femur and tibia, medial and lateral, by their released names
 SITES = {
@@ -62,23 +64,22 @@ def one_a_knee(readings: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return order.drop_duplicates(knee).drop(columns=["blank", "later"]).reset_index(drop=True)
 
 
-def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, stripped cells) of a text table, whatever separates its columns; blank lines are skipped.
 
     A quote that is never closed ends with its line. Raises csv.Error or OSError for what is no text.
     """
-    text = path.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
-    separator = max("|\t;,", key=text[0].count) if text else ","
-    for number, line in enumerate(text, 1):
-        if line.strip():
-            yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    found = base.lines(path)
+    separator = max("|\t;,", key=found[0][1].count) if found else ","
+    for number, line in found:
+        yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
 
 
 def _table(path: Path, notes: list[str]) -> list[dict]:
     """The good lines of one table."""
     visit = f"V{NAME.fullmatch(path.name)[1]}"
     try:
-        (_, header), *rest = lines(path)
+        (_, header), *rest = rows(path)
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not even a header
         notes.append(f"{path.name}: no readable table ({str(error)[:60]}); left out")
         return []

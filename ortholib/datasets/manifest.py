@@ -1,10 +1,10 @@
-"""A user's own images by a manifest, a table (CSV or Parquet) with a line an image: how it is read, how it is begun.
+"""A user's own images by a manifest, a table (CSV or Parquet) with a line an image.
 
-A line that nobody could read as it was meant is left out and noted, or its image is listed as unreadable; nothing is
-repaired. Whatever the table says, only files below the root are opened.
+A table of another form is refused, never guessed at. A line that nobody could read as it was meant is left out and
+noted, or its image is listed as unreadable; nothing is repaired. Whatever the table says, only files below the root are
+opened.
 """
 
-import csv
 import io
 import json
 import math
@@ -13,22 +13,24 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import ArrowException
 
-from ortholib import dicomfile, ids, imagefile, paths, progress, prose
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, walk
+from ortholib import ids, imagefile, progress, prose
+from ortholib.datasets.base import ImageSet, box_table, image_table, long_labels, walk
 from ortholib.errors import OrthoError, UsageError
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = {  # of a manifest, and what is expected in it
+    ".csv": "Expected UTF-8, commas between the cells, double quotes around a cell that holds a comma, as many cells "
+    "in every line as in the first, and there the names of the columns, path and group among them. Save the table as "
+    "'CSV UTF-8 (comma delimited)' with a point as the decimal sign, or begin one with `ortholib data manifest`.",
+    ".parquet": "Expected columns of text and numbers, path and group among them, and boxes as JSON text.",
+}
 REQUIRED = ("path", "group")
 TEXTS = ("exam", "plane", "body_part", "view", "modality")
 COLUMNS = (*REQUIRED, "split", "frame", *TEXTS, "boxes")  # every other column of numbers is a label
@@ -36,7 +38,7 @@ PARTS = {"": "", "train": "train", "val": "val", "valid": "val", "validation": "
 ORDER = ("train", "val", "test")
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 CLASS = "finding"  # of a box that names none
-SHOWN = 20  # lines, files or groups that one kind of note spells out
+SHOWN = 20  # lines that one note spells out
 MAX_FRAME = 10**6
 MAX_PLANES = 10**4  # of a file of which no plane is named
 
@@ -61,7 +63,7 @@ def read(file: Path, root: Path | None = None) -> ImageSet:
     root = _root(file, root)
     table, notes = _table(file)
     n = len(table)
-    labels = _labels(table, notes).add_prefix("label ")  # or a label called `value` would meet our own columns
+    labels = _labels(table, notes)
     table = table[list(COLUMNS)]
     table["official_part"] = _parts(file, table["split"])
     table["frame"], bad_frame = _frames(table["frame"])
@@ -74,11 +76,12 @@ def read(file: Path, root: Path | None = None) -> ImageSet:
     table = table[(table["path"] != "") & (table["group"] != "") & ~bad_frame]
     _note_groups(table, notes)
     table, files = _located(root, table)
-    again = table.join(labels).duplicated()
+    again = pd.concat([table, labels.loc[table.index]], axis=1).duplicated()
     _note_lines(notes, table.index[again], "the same as a line before; read once")
     table = _distinct(_planes(root, table[~again], files), notes)
     if table.empty:
-        raise OrthoError(f"{file}: none of its {prose.count(n, 'line')} can be used: {'; '.join(notes)}. Correct them.")
+        why = "; ".join(notes[:4])
+        raise OrthoError(f"{file}: none of its {prose.count(n, 'line')} can be used: {why}. Correct them.")
     if (table["reason"] == "missing file").all():
         raise OrthoError(
             f"{file}: none of its files is there; the first, '{table['path'].iloc[0]}', was looked for in {root}. "
@@ -86,79 +89,11 @@ def read(file: Path, root: Path | None = None) -> ImageSet:
         )
     _note_crossing(table, notes)
     boxes = _boxes(table, notes)
-    images = pd.DataFrame(
-        {
-            "image_id": table["image_id"],
-            "path": table["path"],
-            "frame": table["frame"].astype(int),
-            "exam": _exams(table, notes),
-            "plane": table["plane"],
-            "group": table["group"],
-            "official_part": table["official_part"],
-            "body_part": table["body_part"],
-            "view": table["view"],
-            "modality": table["modality"],
-            "width": table["width"],
-            "height": table["height"],
-            "readable": table["reason"] == "",
-            "reason": table["reason"],
-        }
-    ).reset_index(drop=True)
-    values = long_labels(labels.loc[table.index].set_index(pd.Index(images["image_id"])))
-    values["label"] = values["label"].str.removeprefix("label ")
+    facts = table.assign(exam=_exams(table, notes))[["exam", "group", "frame", "official_part", *TEXTS[1:]]]
+    images = image_table(table, **facts)
+    values = long_labels(labels.loc[table.index].set_axis(images["image_id"]))
     version = f"manifest {file.name}, {prose.count(n, 'row')}"
     return ImageSet(set_name(file), version, root, images, values, boxes, notes, "patient")
-
-
-def template(folder: Path, out: Path) -> pd.DataFrame:
-    """Begin a manifest: a line an image file below `folder`, written to `out` with columns path, group, split, label.
-
-    group: the hash of the DICOM header's PatientID, else the name of the folder directly below `folder`, else empty.
-    Files are taken by name, or by the DICM mark, and not decoded; hidden files are skipped, links are not followed.
-    The frame's `attrs` say how groups were guessed, what was skipped and why, and what to do next.
-    Raises UsageError for an `out` that exists, that is no .csv, or that lies in `folder` or in the data root.
-    """
-    folder, out = folder.expanduser().resolve(), out.expanduser()
-    if not folder.is_dir():
-        raise OrthoError(f"{folder} is no folder; expected the one that holds your images.")
-    _check_place(folder, out)
-    found, skipped = _found(folder)
-    if not found:
-        why = ", ".join(f"{reason}: {k}" for reason, k in skipped.items()) or "it is empty"
-        raise OrthoError(f"{folder} holds no image file ({why}). Name the folder that holds your images with --from.")
-    table = pd.DataFrame(found, columns=["path", "patient"]).astype(str).sort_values("path", ignore_index=True)
-    top = table["path"].where(table["path"].str.contains("/"), "").str.partition("/")[0]
-    by_header = table["patient"] != ""
-    names = table.loc[by_header, "patient"].unique()
-    hashes = dict(zip(names, ids.hashed(names, set_name(out)), strict=True)) if len(names) else {}
-    table["group"] = table["patient"].map(hashes).where(by_header, top).astype(str)
-    table = table.assign(split="", label="")[["path", "group", "split", "label"]]
-    try:
-        with out.open("x", encoding="utf-8-sig", newline="") as stream:  # the mark tells spreadsheets that it is UTF-8
-            table.to_csv(stream, index=False)
-    except OSError as error:
-        raise OrthoError(f"{out} cannot be written ({error.strerror}). Choose another place with --out.") from error
-    notes = []
-    if by_header.any() and not by_header.all():
-        notes.append(
-            "some groups are from DICOM headers and some from folders: one patient may have two; make them one"
-        )
-    table.attrs = {
-        "manifest": str(out),
-        "root": str(folder),
-        "files": len(table),
-        "groups": int(table.loc[table["group"] != "", "group"].nunique()),
-        "group_from": {
-            "PatientID of the DICOM header, hashed": int(by_header.sum()),
-            "name of the top folder": int((~by_header & (top != "")).sum()),
-            "nothing: left empty": int((table["group"] == "").sum()),
-        },
-        "skipped": dict(skipped),
-        "notes": notes,
-        "next": "See that `group` is the patient, fill in the labels, then: "
-        f"ortholib data check {out} --root {folder} (paths are relative to that folder)",
-    }
-    return table
 
 
 def set_name(file: Path) -> str:
@@ -181,34 +116,19 @@ def _root(file: Path, root: Path | None) -> Path:
     return folder
 
 
+def _refused(file: Path, line: int | None, found: str) -> OrthoError:
+    where = file if line is None else f"{file}, line {line}"
+    return OrthoError(f"{where}: found {found}. {SUFFIXES[file.suffix.lower()]}")
+
+
 def _table(file: Path) -> tuple[pd.DataFrame, list[str]]:
     """The cells as stripped text (known columns always there), by number of the line, without empty lines; notes."""
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{file}: expected a manifest that ends in {' or '.join(SUFFIXES)}.")
-    try:
-        cells, names, notes = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
-    except OrthoError:
-        raise
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:  # pandas' own errors are ValueErrors
-        text = str(error).strip().removeprefix("Error tokenizing data. C error: ")[:120]
-        raise OrthoError(
-            f"{file} is no readable table: {text}. Expected the columns {', '.join(REQUIRED)} and your labels, with as "
-            "many cells in each line as in the first."
-        ) from error
-    names = [CONTROL.sub(" ", name).strip() for name in names]
-    names = [name.lower() if name.lower() in COLUMNS else name for name in names]
-    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
-        raise OrthoError(
-            f"{file} has the column '{twice[0]}' more than once; nobody can say which is meant. Rename one."
-        )
-    if absent := [name for name in REQUIRED if name not in names]:
-        raise OrthoError(
-            f"{file} lacks the column {' and '.join(absent)}; it has {', '.join(names[:20]) or 'none'}. Expected at "
-            "least path (of the image) and group (its patient); `ortholib data manifest` begins such a table."
-        )
+    cells, notes = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file), []
     texts = {}
-    for position, name in enumerate(names):
-        column = cells.iloc[:, position].fillna("").astype(str).str.strip()
+    for position, name in enumerate(cells.columns):
+        column = cells.iloc[:, position].astype(str).str.strip()
         if name == "path":
             texts[name] = column
         elif name:
@@ -220,72 +140,75 @@ def _table(file: Path) -> tuple[pd.DataFrame, list[str]]:
     table = table[(table != "").any(axis=1)]
     if table.empty:
         raise OrthoError(f"{file} has a first line and none below it; expected a line an image.")
-    for name in COLUMNS:
-        if name not in table:
-            table[name] = pd.Series("", index=table.index, dtype=str)
-    return table, notes
+    return table.reindex(columns=list(dict.fromkeys([*table, *COLUMNS])), fill_value="").astype(str), notes
 
 
-def _csv(file: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
+def _names(file: Path, found: Iterable) -> list[str]:
+    """Names of the columns, known ones in small letters. Raises OrthoError where one is absent or stands twice."""
+    names = [CONTROL.sub(" ", str(name)).strip() for name in found]
+    names = [name.lower() if name.lower() in COLUMNS else name for name in names]
+    if absent := [name for name in REQUIRED if name not in names]:
+        line = 1 if file.suffix.lower() == ".csv" else None
+        shown = ", ".join(map(repr, names[:20]))[:200]
+        raise _refused(file, line, f"the columns {shown}, and no column {' and '.join(absent)}")
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise OrthoError(
+            f"{file} has the column '{twice[0]}' more than once; nobody can say which is meant. Rename one."
+        )
+    return names
+
+
+def _csv(file: Path) -> pd.DataFrame:
     data = file.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise OrthoError(
-            f"{file}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. Save the table again as 'CSV UTF-8'."
-        ) from error
-    if not text.strip():
-        raise OrthoError(f"{file} is empty; expected a first line with path, group and your labels.")
-    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
-    headers = {mark: next(csv.reader([first], delimiter=mark)) for mark in ",;\t"}
-    whole = [mark for mark, names in headers.items() if {name.strip().lower() for name in names} >= set(REQUIRED)]
-    mark = whole[0] if whole else max(headers, key=lambda mark: len(headers[mark]))
+        raise _refused(file, line, f"byte 0x{data[error.start]:02x}, which is not UTF-8") from error
     options = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
-    cells = pd.read_csv(io.StringIO(text), sep=mark, **options)  # headerless, or a line too long would be no error
-    names, cells = cells.iloc[0].fillna("").astype(str).tolist(), cells.iloc[1:].copy()
-    cells.index = pd.Index(np.arange(len(cells)) + 2, name="line")
-    if '"' in text:  # cells may hold line ends
-        ends = sum(cells[column].str.count("\n").fillna(0).astype(int) for column in cells)
-        cells.index = pd.Index(cells.index + ends.cumsum().shift(fill_value=0), name="line")
-    notes = []
-    if mark == ";":
-        notes.append(f"{file.name} has semicolons between its cells: read so, with a comma as the decimal sign")
-        for column, name in enumerate(names):
-            if name.strip().lower() not in COLUMNS:
-                cells[column] = cells[column].str.replace(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
-    elif mark == "\t":
-        notes.append(f"{file.name} has tabs between its cells: read so")
-    return cells, names, notes
+    try:
+        # headerless, or a line too long would be no error; the names first, for another separator spoils all lines
+        names = _names(file, pd.read_csv(io.StringIO(text), nrows=1, **options).iloc[0])
+        cells = pd.read_csv(io.StringIO(text), **options)
+    except pd.errors.EmptyDataError as error:
+        raise _refused(file, 1, "nothing") from error
+    except pd.errors.ParserError as error:
+        said = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        long = re.fullmatch(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
+        quote = re.fullmatch(r"EOF inside string starting at row (\d+)", said)
+        row = int(long[2]) - 1 if long else int(quote[1]) if quote else 0
+        found = f"{long[3]} cells, and {long[1]} in the first line" if long else "a quote that is never closed"
+        line = _begins(pd.read_csv(io.StringIO(text), nrows=row, **options))[-1] if row else 1
+        raise _refused(file, line, found if long or quote else said) from error
+    cells.index = pd.Index(_begins(cells)[:-1], name="line")
+    return cells.iloc[1:].set_axis(names, axis=1).fillna("")
 
 
-def _parquet(file: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
+def _begins(cells: pd.DataFrame) -> np.ndarray:
+    """Number of the line where each row begins, and of the one after the last: cells may hold line ends."""
+    ends = sum(cells[column].str.count("\n").fillna(0).to_numpy(int) for column in cells)
+    return np.concatenate([[1], 1 + np.cumsum(1 + ends)])
+
+
+def _parquet(file: Path) -> pd.DataFrame:
     """Every column as text, so that one set of rules holds; whole numbers keep all their digits."""
-    with pq.ParquetFile(file) as stored:
-        table = stored.read()
-    columns, names, notes = [], [], []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if re.fullmatch(r"__index_level_\d+__", name):  # what pandas counted the rows with
-            continue
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_boolean(column.type):
-            column = column.cast(pa.int8())
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-            if name.strip().lower() in COLUMNS:
-                raise OrthoError(f"{file}: column '{name}' holds {column.type}; expected text (boxes as JSON text).")
-            notes.append(f"column '{name}' holds {column.type}; ignored")
-            continue
-        if pa.types.is_floating(column.type):  # numbers of patients, where some cell is empty
-            with suppress(pa.ArrowInvalid):
-                column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
-        column = column.cast(pa.string())
-        column.validate(full=True)  # bytes that are no UTF-8 would only be found far from here
-        columns.append(column.to_pandas().rename(None))
-        names.append(name)
-    cells = pd.concat(columns, axis=1) if columns else pd.DataFrame()
-    cells.index = pd.Index(np.arange(len(cells)) + 1, name="row")
-    return cells, names, notes
+    try:
+        table = pd.read_parquet(file, dtype_backend="numpy_nullable")
+        table = table if table.index.names == [None] else table.reset_index()
+        table = table.astype(dict.fromkeys(table.select_dtypes("boolean"), "Int8"))
+        for name in table.select_dtypes(["Float64", "Float32"]):  # numbers of patients, where some cell is empty
+            known = table[name].dropna()
+            if ((known % 1 == 0) & (known.abs() < 2**63)).all():
+                table[name] = table[name].astype("Int64")
+        nested = [name for name in table if table[name].map(type).isin([np.ndarray, list, dict]).any()]
+        cells = table.astype("string").fillna("").apply(lambda column: column.str.strip())
+    except (OSError, ValueError, TypeError, ArrowException) as error:
+        raise _refused(file, None, f"no readable table ({str(error).strip()[:120]})") from error
+    names = _names(file, table.columns)
+    if known := [name for name in nested if name.lower() in COLUMNS]:
+        raise _refused(file, None, f"lists in the column {known[0]}")
+    cells.index = pd.RangeIndex(1, len(cells) + 1, name="row")
+    return cells.set_axis(names, axis=1)
 
 
 # its columns
@@ -351,23 +274,21 @@ def _exams(table: pd.DataFrame, notes: list[str]) -> pd.Series:
 def _note_groups(table: pd.DataFrame, notes: list[str]) -> None:
     """Groups that look like one patient under two names, or several under one."""
     groups = pd.Series(table["group"].unique(), dtype=str)
-    plain = groups.str.casefold().str.lstrip("0")
-    twins = plain[plain.duplicated()].unique()
-    alike = "differ only in capitals or zeros; taken as different patients, make them one if they are one"
-    _note_some(notes, twins, lambda twin: f"groups {' and '.join(map(repr, sorted(groups[plain == twin])))} {alike}")
+    for _, alike in groups.groupby(groups.str.casefold().str.lstrip("0"), sort=False):
+        if len(alike) > 1:
+            notes.append(
+                f"groups {' and '.join(map(repr, sorted(alike)))} differ only in capitals or zeros; taken as different "
+                "patients, make them one if they are one"
+            )
     short = table["group"].str.match(SHORTENED)
     _note_lines(notes, table.index[short], "group looks like a long number that a spreadsheet shortened; check it")
 
 
 def _note_crossing(table: pd.DataFrame, notes: list[str]) -> None:
-    placed = table[table["official_part"] != ""].drop_duplicates(["group", "official_part"])
-    crossing = placed["group"][placed["group"].duplicated()].unique()
-
-    def sentence(group: str) -> str:
-        parts = set(placed.loc[placed["group"] == group, "official_part"])
-        return f"patient '{group}' in {' and '.join(p for p in ORDER if p in parts)}: scores on this split leak"
-
-    _note_some(notes, crossing, sentence)
+    parts = table[table["official_part"] != ""].groupby("group", sort=False)["official_part"].unique()
+    for group, found in parts[parts.map(len) > 1].items():
+        named = " and ".join(part for part in ORDER if part in found)
+        notes.append(f"patient '{group}' in {named}: scores on this split leak")
 
 
 # its files
@@ -376,7 +297,7 @@ def _note_crossing(table: pd.DataFrame, notes: list[str]) -> None:
 def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table with `path` below the root in one spelling, and the state of its files by path:
     `width, height, reason, planes`."""
-    places = {cell: _place(root, cell) for cell in table["path"].unique()}
+    places = {cell: place(root, cell) for cell in table["path"].unique()}
     table = table.assign(path=table["path"].map({cell: path for cell, (path, _) in places.items()}).astype(str))
     refused = {path: reason for path, reason in places.values() if reason}
     files = walk(root, [root / path for path in {path for path, reason in places.values() if not reason}])
@@ -391,7 +312,7 @@ def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return table, files[~files.index.duplicated()]
 
 
-def _place(root: Path, cell: str) -> tuple[str, str]:
+def place(root: Path, cell: str) -> tuple[str, str]:
     """(path below the root, why it is not to be opened) of a cell; nothing is opened here."""
     path = cell.replace("\\", "/")
     if CONTROL.search(path):
@@ -467,13 +388,11 @@ def _measure_pages(root: Path, table: pd.DataFrame, files: pd.DataFrame) -> None
 def _distinct(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The rows whose image stands once; of others nobody can say which line is meant."""
     twice = table["image_id"].duplicated(keep=False)
-
-    def sentence(image_id: str) -> str:
-        lines = table.index[table["image_id"] == image_id]
-        numbers = ", ".join(map(str, lines[:4])) + (" and more" if len(lines) > 4 else "")
-        return f"{image_id}: {lines.name}s {numbers} are of this image and do not say the same; all left out"
-
-    _note_some(notes, table.loc[twice, "image_id"].unique(), sentence)
+    for image_id, rows in table[twice].groupby("image_id", sort=False):
+        numbers = ", ".join(map(str, rows.index[:4])) + (" and more" if len(rows) > 4 else "")
+        notes.append(
+            f"{image_id}: {rows.index.name}s {numbers} are of this image and do not say the same; all left out"
+        )
     return table[~twice]
 
 
@@ -513,8 +432,8 @@ def _boxes(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
                 if cut != (x0, y0, x1, y1):
                     said.append(f"{where}: box {str(box)[:40]} leaves the image of {width} x {height}; cut at its edge")
                 rows.append((image_id, *cut, name))
-    _note_some(notes, list(dict.fromkeys(said)), str)
-    return pd.DataFrame(rows, columns=empty_boxes().columns) if rows else empty_boxes()
+    notes += dict.fromkeys(said)
+    return box_table(rows)
 
 
 def _box(box: object) -> tuple[float, float, float, float, str]:
@@ -540,75 +459,3 @@ def _note_lines(notes: list[str], lines: pd.Index, what: str) -> None:
         if more > 0:
             numbers += f" and {more:,} more"
         notes.append(f"{lines.name}{'s' if len(lines) > 1 else ''} {numbers}: {what}")
-
-
-def _note_some(notes: list[str], items: Sequence[str], sentence: Callable[[str], str]) -> None:
-    """A note an item; of very many only the first are spelled out."""
-    notes += [sentence(item) for item in items[:SHOWN]]
-    if len(items) > SHOWN:
-        notes.append(f"and {len(items) - SHOWN:,} more such")
-
-
-# the beginning of a manifest
-
-
-def _check_place(folder: Path, out: Path) -> None:
-    if out.suffix.lower() != ".csv":
-        raise UsageError(f"{out}: a manifest is begun as CSV; expected a name that ends in .csv.")
-    if os.path.lexists(out):
-        raise UsageError(f"{out} exists already and is not overwritten; choose another name with --out.")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out.parent} is no folder; make it, or choose another place with --out.")
-    for closed in filter(None, (folder, paths.data_root())):
-        if out.parent.resolve().is_relative_to(closed):
-            raise UsageError(
-                f"{out} lies in {closed}, and nothing is ever written where images are. Name another place with --out; "
-                f"`ortholib data check MANIFEST --root {folder}` reads it there."
-            )
-
-
-def _found(folder: Path) -> tuple[list[tuple[str, str]], Counter]:
-    """(path below the folder, PatientID or "") of the image files, and how many others there are by reason."""
-    found, skipped = [], Counter()
-
-    def closed(_: OSError) -> None:
-        skipped["a folder that cannot be opened"] += 1
-
-    for inside, folders, files in progress.bar(os.walk(folder, onerror=closed), desc="looking", unit="folder"):
-        for name in list(folders):
-            if name.startswith(".") or os.path.islink(os.path.join(inside, name)):
-                folders.remove(name)
-                skipped["a hidden folder" if name.startswith(".") else "a link"] += 1
-        for name in files:
-            path = Path(inside, name)
-            try:
-                patient = _patient(folder, path)
-            except imagefile.UNREADABLE as error:
-                skipped[imagefile.reason(error)] += 1
-            else:
-                found.append((path.relative_to(folder).as_posix(), patient))
-    return found, skipped
-
-
-def _patient(folder: Path, path: Path) -> str:
-    """PatientID of a DICOM file, "" of another image. Raises one of UNREADABLE for what is no image file."""
-    if path.name.startswith(".") or path.name == "Thumbs.db":
-        raise ValueError("a hidden file")
-    mode = path.lstat().st_mode
-    if not stat.S_ISREG(mode):
-        raise ValueError("a link" if stat.S_ISLNK(mode) else "no plain file")
-    inside = path.relative_to(folder).as_posix()
-    try:
-        inside.encode()
-    except UnicodeEncodeError:
-        raise ValueError("a name that is not UTF-8") from None
-    if _place(folder, inside) != (inside, "") or inside != inside.strip():
-        raise ValueError("a name that a manifest cannot hold")
-    if path.suffix.lower() in imagefile.PICTURES or imagefile.kind(path) == "volume":
-        return ""
-    if not dicomfile.is_dicom(path):
-        raise ValueError("not an image, by its name")
-    header = dicomfile.header(path)
-    if "Rows" not in header:
-        raise ValueError("a DICOM file without a picture")
-    return CONTROL.sub("", str(header.get("PatientID") or "")).strip()

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ortholib.datasets.base import ImageSet, empty_boxes, walk
+from ortholib.datasets import base
+from ortholib.datasets.base import ImageSet
 from ortholib.errors import OrthoError
 
 PARTS = {"train": "train", "valid": "test"}
@@ -35,12 +36,9 @@ def read(root: Path) -> ImageSet:
     """
     paths = _volumes(root)
     labels, part_of, notes = _labels(root)
-    files = walk(root, paths)
-    volumes = files["path"].str.endswith(".npy")
-    notes += [f"{path}: no .npy file; left out" for path in files.loc[~volumes, "path"]]
-    files = files[volumes]
-    if files.empty:
-        raise OrthoError(f"{root}: the folders of its planes hold no .npy file. Unpack the release again.")
+    files = base.walk(root, paths, "the folders of its planes")
+    files, others = base.named(root, files, files["path"].str.endswith(".npy"), "train/axial/0000.npy")
+    notes += others
     names = files["path"].map(Path)
     files["part"], files["plane"] = names.map(lambda p: p.parts[0]), names.map(lambda p: p.parts[1])
     files["exam"] = names.map(lambda p: p.stem)
@@ -58,19 +56,14 @@ def read(root: Path) -> ImageSet:
     files["slices"], files["reason"] = [n for n, _ in slices], [reason for _, reason in slices]
     exams = pd.Series(part_of).value_counts()
     version = RELEASES.get(tuple(int(exams.get(part, 0)) for part in PARTS), "unknown release")
-    return ImageSet(
-        "mrnet", version, root, _images(files), labels, empty_boxes(), REMARKS + notes + absent, grouped_by="exam"
-    )
+    return ImageSet("mrnet", version, root, _images(files), labels, base.box_table(), REMARKS + notes + absent, "exam")
 
 
 def _volumes(root: Path) -> list[Path]:
     folders = [root / part / plane for part in PARTS for plane in PLANES if (root / part / plane).is_dir()]
     if not folders:
-        names = ", ".join(sorted(p.name for p in root.iterdir())[:6]) or "nothing"
-        raise OrthoError(
-            f"{root} is not MRNet: it holds {names}; expected train/ and valid/ with the folders {', '.join(PLANES)}, "
-            "and tables such as train-acl.csv. Unpack the release there or name its folder with --root."
-        )
+        expected = f"train/ and valid/ with the folders {', '.join(PLANES)}, and tables such as train-acl.csv"
+        raise base.not_this(root, "MRNet", expected)
     return sorted(path for folder in folders for path in folder.iterdir())
 
 
@@ -106,18 +99,16 @@ def _labels(root: Path) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
 
 def _table(path: Path, notes: list[str]) -> list[tuple[str, float]]:
     """(exam, value) of the good lines of a table; the others are noted."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    found = []
+    for number, line in base.lines(path):
         exam, _, value = (word.strip().strip('"') for word in line.partition(","))
-        if EXAM.fullmatch(exam) and value in ("0", "1"):
-            found.setdefault(exam.zfill(4), []).append((number, float(value)))  # readers of tables drop the zeros
-        elif line.strip():
+        if EXAM.fullmatch(exam) and value in ("0", "1"):  # readers of tables drop the zeros
+            found.append((exam.zfill(4), float(value), f"{path.name}, line {number}"))
+        else:
             notes.append(f"{path.name}, line {number}: '{line.strip()[:40]}', expected <exam>,<0 or 1>; left out")
-    for exam, lines in found.items():
-        if len(lines) > 1:
-            numbers = ", ".join(str(number) for number, _ in lines)
-            notes.append(f"{path.name}, lines {numbers}: exam {exam} stands there {len(lines)} times; all left out")
-    return [(exam, lines[0][1]) for exam, lines in found.items() if len(lines) == 1]
+    single, repeated = base.unique_ids(pd.DataFrame(found, columns=["image_id", "value", "line"]), "line")
+    notes += repeated
+    return list(zip(single["image_id"], single["value"], strict=True))
 
 
 def _with_missing(files: pd.DataFrame, part_of: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
@@ -145,22 +136,14 @@ def _images(files: pd.DataFrame) -> pd.DataFrame:
     each = files.loc[files.index.repeat(files["slices"])]
     frame = each.groupby(level=0).cumcount()
     good = each["reason"] == ""
-    images = pd.DataFrame(
-        {
-            "image_id": each["exam"] + "-" + each["plane"] + "-" + frame.astype(str).str.zfill(3),
-            "path": each["path"],
-            "frame": frame,
-            "exam": each["exam"],
-            "plane": each["plane"],
-            "group": each["exam"],
-            "official_part": each["part"].map(PARTS),
-            "body_part": "knee",
-            "view": "",
-            "modality": "mri",
-            "width": each["width"].where(good, 0),
-            "height": each["height"].where(good, 0),
-            "readable": good,
-            "reason": each["reason"],
-        }
+    each = each.assign(width=each["width"].where(good, 0), height=each["height"].where(good, 0))
+    return base.image_table(
+        each.assign(image_id=each["exam"] + "-" + each["plane"] + "-" + frame.astype(str).str.zfill(3)),
+        frame=frame,
+        exam=each["exam"],
+        plane=each["plane"],
+        group=each["exam"],
+        official_part=each["part"].map(PARTS),
+        body_part="knee",
+        modality="mri",
     )
-    return images.reset_index(drop=True)

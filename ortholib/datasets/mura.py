@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, missing, unique_ids, walk
-from ortholib.errors import OrthoError
+from ortholib.datasets import base
+from ortholib.datasets.base import ImageSet
 
 REGIONS = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
 # the competition's own test part was never released; the public `valid` part is the test part of this study
@@ -38,26 +38,17 @@ def read(root: Path) -> ImageSet:
     Raises OrthoError when the folder is absent, empty or another set.
     """
     parts, regions, notes = _folders(root)
-    files = walk(root, [path for region in regions for path in _below(root / region)])
-    if files.empty:
-        raise OrthoError(f"{root}: its body part folders hold no file. Unpack the release again.")
+    files = base.walk(root, [path for region in regions for path in _below(root / region)], "its body part folders")
     files = files.join(_parsed(files["path"], IMAGE))
-    named = files["exam"].notna()
-    if not named.any():
-        raise OrthoError(
-            f"{root}: none of its {len(files)} files is named like {EXAMPLE.format('train')} "
-            f"(the first is {files['path'].iloc[0]}). Is this another data set?"
-        )
-    for path in files.loc[~named, "path"]:
-        notes.append(f"{path}: not named like {EXAMPLE.format('train')}; left out")
-    files = files[named]
+    files, misnamed = base.named(root, files, files["exam"].notna(), EXAMPLE.format("train"))
+    notes += misnamed
     version = RELEASES.get(tuple(int((files["part"] == part).sum()) for part in PARTS), "unknown release")
 
     studies, torn = _studies(root, parts, notes)
     torn |= _torn(files, notes)
     studies = studies[~studies["exam"].isin(torn)]
     whole = files[~files["exam"].isin(torn)]
-    files, repeated = unique_ids(whole)
+    files, repeated = base.unique_ids(whole)
     notes += repeated
     left_out = set(whole["image_id"]) - set(files["image_id"])
     found = []
@@ -74,26 +65,15 @@ def read(root: Path) -> ImageSet:
     both = images.groupby("patient")["part"].nunique()
     for patient in both.index[both > 1]:
         notes.append(f"patient{patient}: stands in train and in valid; the official parts share this patient")
-    frame = pd.DataFrame(
-        {
-            "image_id": images["image_id"],
-            "path": images["path"],
-            "frame": 0,
-            "exam": images["exam"],
-            "plane": "",
-            "group": images["patient"],
-            "official_part": images["part"].map(PARTS),
-            "body_part": images["region"].str.lower(),
-            "view": "",
-            "modality": "radiograph",
-            "width": images["width"].astype(int),
-            "height": images["height"].astype(int),
-            "readable": images["reason"] == "",
-            "reason": images["reason"],
-        }
+    frame = base.image_table(
+        images.astype({"width": int, "height": int}),
+        exam=images["exam"],
+        group=images["patient"],
+        official_part=images["part"].map(PARTS),
+        body_part=images["region"].str.lower(),
     )
-    labels = long_labels(pd.DataFrame({"abnormal": abnormal}).set_index(images["image_id"]))
-    return ImageSet("mura", version, root, frame, labels, empty_boxes(), notes, "patient")
+    labels = base.long_labels(pd.DataFrame({"abnormal": abnormal}).set_index(images["image_id"]))
+    return ImageSet("mura", version, root, frame, labels, base.box_table(), notes, "patient")
 
 
 def _folders(root: Path) -> tuple[list[str], list[str], list[str]]:
@@ -107,11 +87,8 @@ def _folders(root: Path) -> tuple[list[str], list[str], list[str]]:
             else:
                 notes.append(f"{part}/{path.name}: no body part of MURA; left out")
     if not regions:
-        names = ", ".join(sorted(p.name for p in root.iterdir())[:6]) or "nothing"
-        raise OrthoError(
-            f"{root} is not MURA: it holds {names}; expected train/ and valid/ with one folder a body part "
-            "(XR_ELBOW to XR_WRIST). Unpack the release there or name its folder with --root."
-        )
+        expected = "train/ and valid/ with one folder a body part (XR_ELBOW to XR_WRIST)"
+        raise base.not_this(root, "MURA", expected)
     notes += [f"no folder {part}/: the {part} part is left out" for part in PARTS if part not in parts]
     return parts, regions, notes
 
@@ -140,20 +117,19 @@ def _table(root: Path, name: str, part: str, pattern: str, notes: list[str]) -> 
     instead = "labels are the names of the folders" if labels else "the images are those on disk"
     example = EXAMPLE.format(part).rpartition("/")[0] + "/,1" if labels else EXAMPLE.format(part)
     try:
-        text = (root / name).read_text(encoding="utf-8-sig", errors="replace")
+        found = base.lines(root / name)
     except OSError as error:
         notes.append(f"{name} cannot be read ({error.strerror}); {instead}")
         return None
-    lines = pd.Series(text.splitlines(), dtype=str).str.strip()
-    lines = lines[lines != ""]
+    lines = pd.Series(dict(found), dtype=str).str.strip()
     paths = lines.str.replace(r"^MURA-v1\.1/", "", regex=True)
-    table = _parsed(paths, pattern).assign(path=paths, line=lines.index + 1)
+    table = _parsed(paths, pattern).assign(path=paths, line=lines.index)
     bad = table["part"] != part
     if bad.all():
         notes.append(f"{name} holds no line like MURA-v1.1/{example}; {instead}")
         return None
     for number, line in lines[bad].items():
-        notes.append(f"{name}, line {number + 1}: '{line[:80]}' is not like MURA-v1.1/{example}; left out")
+        notes.append(f"{name}, line {number}: '{line[:80]}' is not like MURA-v1.1/{example}; left out")
     return table[~bad]
 
 
@@ -192,7 +168,7 @@ def _reconciled(
     for absent, rows in table[~folder.isin(regions)].groupby(folder):
         notes.append(f"{absent}: no such folder; its {len(rows)} images in {name} are left out")
     table = table[folder.isin(regions)].drop_duplicates("image_id")
-    found, said = missing(table, own[["path", "width", "height", "reason", "image_id"]], name)
+    found, said = base.missing(table, own[["path", "width", "height", "reason", "image_id"]], name)
     notes += said
     facts = pd.concat([own[FACTS], table[FACTS]]).drop_duplicates("image_id")  # of the file, where there is one
     return found.drop(columns="path").merge(facts, on="image_id", validate="one_to_one")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ortholib.datasets import kxr
-from ortholib.datasets.base import ImageSet, empty_boxes, long_labels, unique_ids, walk
+from ortholib.datasets import base, kxr
+from ortholib.datasets.base import ImageSet
 from ortholib.errors import OrthoError
 
 RELEASE = re.compile(r"(\d{1,2})\.[A-Z]\.\d+")  # 0.C.2: visit, part of the cohort, version
@@ -62,45 +62,35 @@ def read(root: Path) -> ImageSet:
         )
     readings, series = _linked(root, readings, _series(found), notes)
     files = _files(root, series)
-    single, repeated = unique_ids(files)
+    single, repeated = base.unique_ids(files)
     notes += repeated
     unclear = set(files["image_id"]) - set(single["image_id"])
     knees = kxr.one_a_knee(readings[~readings["image_id"].isin(unclear)], notes)
     films = _with_missing(single, knees, notes)
-    images = pd.DataFrame(
-        {
-            "image_id": films["image_id"],
-            "path": films["path"],
-            "frame": 0,
-            "exam": films["patient"] + "-" + films["visit"],
-            "plane": films["plane"],
-            "group": films["patient"],
-            "official_part": "",
-            "body_part": "knee",
-            "view": "frontal",
-            "modality": "radiograph",
-            "width": films["width"],
-            "height": films["height"],
-            "readable": films["reason"] == "",
-            "reason": films["reason"],
-        }
+    images = base.image_table(
+        films,
+        exam=films["patient"] + "-" + films["visit"],
+        plane=films["plane"],
+        group=films["patient"],
+        body_part="knee",
+        view="frontal",
     )
     version = "image releases " + ", ".join(sorted(found.releases, key=lambda name: (len(name), name)))
-    labels = long_labels(_labels(knees, notes))
-    return ImageSet("oai", version, root, images, labels, empty_boxes(), notes, "patient")
+    labels = base.long_labels(_labels(knees, notes))
+    return ImageSet("oai", version, root, images, labels, base.box_table(), notes, "patient")
 
 
 def _search(root: Path) -> Found:
     found = Found()
     _look(root, root, found, 0)
     if not found.releases or not found.tables:
-        names = ", ".join(sorted(p.name for p in root.iterdir())[:6]) or "nothing"
         lacks = "table kxr_sq_bu<visit>.txt" if found.releases else "folder of an image release, such as 0.C.2"
-        raise OrthoError(
-            f"{root} is not the OAI as released: it holds {names}, and nowhere below a {lacks}. "
-            f"{''.join(f'{note}. ' for note in found.notes[:1])}Expected "
-            "00m/0.C.2/<participant>/<date>/<series>/001, ... and the tables kxr_sq_bu00.txt, ... (text, not SAS) of "
-            "the x-ray image assessments; unpack both there or name their folder with --root."
+        why = "".join(f" ({note})" for note in found.notes[:1])
+        raise base.not_this(
+            root,
+            "the OAI as released",
+            f"a {lacks} somewhere below it{why}: both 00m/0.C.2/<participant>/<date>/<series>/001, ... and the tables "
+            "kxr_sq_bu00.txt, ... (text, not SAS) of the x-ray image assessments are needed",
         )
     if found.packed:
         first = found.packed[0].relative_to(root).as_posix()
@@ -150,7 +140,7 @@ def _contents(found: Found) -> dict[tuple[str, str], str]:
     kinds = {}
     for path in found.contents:
         try:
-            (_, header), *rows = kxr.lines(path)
+            (_, header), *rows = kxr.rows(path)
             names = [name.lower() for name in header]
             folder, what = names.index("folder"), names.index("seriesdescription")
         except (OSError, ValueError, csv.Error):
@@ -201,7 +191,7 @@ def _linked(
 
 def _files(root: Path, series: pd.DataFrame) -> pd.DataFrame:
     """State of the files of these series, with the columns of `series` and `plane`."""
-    files = walk(root, [path for folder in series["folder"] for path in folder.iterdir()])
+    files = base.walk(root, [path for folder in series["folder"] for path in folder.iterdir()])
     files["folder"] = [root / Path(path).parent for path in files["path"]]
     files = files.merge(series, on="folder", how="left", validate="many_to_one")
     matches = files["kind"].map(lambda kind: (KNEES.fullmatch(kind) or [None, None])[1])

@@ -176,7 +176,7 @@ def test_bad_flag_costs_its_line_only(root, whole, value):
 
 def test_no_good_line_at_all(root):
     save(root, table(root).assign(patient_id="x"))
-    with pytest.raises(OrthoError, match=r"dataset\.csv: no line has whole numbers in patient_id"):
+    with pytest.raises(OrthoError, match=r"dataset\.csv: no line has a whole number in patient_id"):
         read(root)
 
 

@@ -114,7 +114,7 @@ def test_names_that_are_no_knee_are_left_out_and_noted(kneekl, sound, name):
     shutil.copy(victim(kneekl, sound)[1], kneekl / "train" / "0" / name)
     found = read(kneekl)
     assert_kept(found, sound["kneekl"], set())
-    assert found.notes == [f"train/0/{name}: the name is not <7-digit patient><L or R>; left out"]
+    assert found.notes == [f"train/0/{name}: not named like 9003175L.png (7-digit patient, side); left out"]
 
 
 def test_name_with_separator_and_small_letter(kneekl, sound):
@@ -147,7 +147,7 @@ def test_wrong_or_empty_root(phantom, kneekl, tmp_path):
     with pytest.raises(OrthoError, match=r"the grade folders hold no file\. Unpack"):
         read(kneekl)
     Image.new("L", (9, 9)).save(kneekl / "train" / "0" / "cat.jpg")
-    with pytest.raises(OrthoError, match=r"none of its 1 files is named .*train/0/cat\.jpg\)\. Is this another"):
+    with pytest.raises(OrthoError, match=r"none of its 1 files is named like 9003175L.*/cat\.jpg\)\. Is this another"):
         read(kneekl)
 
 

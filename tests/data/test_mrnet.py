@@ -203,7 +203,7 @@ def test_exam_without_files_and_file_without_exam(mrnet, sound):
     assert set(notes(found)) == {
         "1129: not in train-abnormal.csv, so without that label",
         "1129: not in train-meniscus.csv, so without that label",
-        "train/axial/README.txt: no .npy file; left out",
+        "train/axial/README.txt: not named like train/axial/0000.npy; left out",
         "train/axial/0777.npy: its exam has no label in train-*.csv; left out",
         "1129: in train-*.csv, but no axial, coronal, sagittal volume on disk; listed as unreadable",
     }
@@ -235,7 +235,8 @@ def test_repeated_line_costs_that_label(mrnet, sound):
     assert found.label("acl").equals(sound.label("acl").drop("0001"))
     assert found.label("meniscus").equals(sound.label("meniscus"))
     assert notes(found) == [
-        "train-acl.csv, lines 2, 9: exam 0001 stands there 2 times; all left out",
+        "0001: stands for 2 files or lines (train-acl.csv, line 2, train-acl.csv, line 9); all left out, remove or "
+        "rename the extra copies",
         "0001: not in train-acl.csv, so without that label",
     ]
 
@@ -287,7 +288,7 @@ def test_wrong_or_empty_root(mrnet, tmp_path):
     for path in mrnet.rglob("*.npy"):
         path.unlink()
     rewrite(mrnet / "train-acl.csv", "0000,1\n")
-    with pytest.raises(OrthoError, match=r"the folders of its planes hold no \.npy file\. Unpack the release again"):
+    with pytest.raises(OrthoError, match=r"the folders of its planes hold no file\. Unpack the release again"):
         read(mrnet)
 
 
