@@ -198,8 +198,7 @@ def _binary(y, proba, threshold: float, fixed: float | None) -> Callable:
 
 def _graded(y, proba) -> Callable:
     n_classes = proba.shape[1]
-    expected = metrics.expected_grade(proba)
-    called = {"": proba.argmax(axis=1), "_expectation": np.clip(np.floor(expected + 0.5), 0, n_classes - 1)}
+    called = {"": proba.argmax(axis=1), "_expectation": metrics.expected_grade(proba)}
     rankings = [metrics.Ranking(y == c, proba[:, c]) for c in range(n_classes)]
 
     def compute(weights):
@@ -212,7 +211,8 @@ def _graded(y, proba) -> Callable:
                 values[f"kappa_{weighting or 'none'}{suffix}"] = metrics.kappa(calls, weighting)
             if not suffix:
                 values |= {f"recall_{c}": recall for c, recall in enumerate(metrics.per_class_recall(calls).T)}
-        values |= {"mae": metrics.mae(y, called[""], weights), "mae_expectation": metrics.mae(y, expected, weights)}
+        values["mae"] = metrics.mae(y, called[""], weights)
+        values["mae_expectation"] = metrics.mae(y, metrics.expectation(proba), weights)
         areas = [ranking.areas(weights)[0] for ranking in rankings]
         values |= {f"auc_ovr_{c}": area for c, area in enumerate(areas)} | {"auc_ovr_macro": np.mean(areas, axis=0)}
         return values | {"brier": metrics.brier(y, proba, weights), "ece": metrics.ece(y, proba, weights)}

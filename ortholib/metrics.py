@@ -113,12 +113,6 @@ def average_precision(y_true, score, weights=None) -> np.ndarray:
     return Ranking(y_true, score).areas(weights)[1]
 
 
-def roc_auc_ovr(y_true, proba, weights=None) -> np.ndarray:
-    """ROC AUC of each class against the rest (D, k) from proba (n, k). The macro value is its mean over k."""
-    columns = [roc_auc(np.asarray(y_true) == c, score, weights) for c, score in enumerate(np.asarray(proba).T)]
-    return np.stack(columns, axis=1)
-
-
 def youden_threshold(y_true, score) -> float:
     """The threshold t with the largest sensitivity + specificity - 1 for the rule score >= t (Youden, 1950).
 
@@ -192,9 +186,17 @@ def mae(y_true, y_pred, weights=None) -> np.ndarray:
     return _mean(np.abs(np.asarray(y_true, dtype=np.float64) - y_pred), weights)
 
 
-def expected_grade(proba) -> np.ndarray:
-    """Expectation of the grade under proba (n, k): (n,) in grades."""
+def expectation(proba) -> np.ndarray:
+    """Expectation of the grade under proba (n, k): (n,) in grades, between two of them."""
     return np.asarray(proba) @ np.arange(np.shape(proba)[1])
+
+
+def expected_grade(proba) -> np.ndarray:
+    """The grade (n,) int nearest to the expectation under proba (n, k); halfway between two it is the higher one.
+
+    The one rule for calling a grade by its expectation: `np.rint` would send 0.5 to 0 and 1.5 to 2.
+    """
+    return np.clip(np.floor(expectation(proba) + 0.5), 0, np.shape(proba)[1] - 1).astype(np.int64)
 
 
 def brier(y_true, proba, weights=None) -> np.ndarray:
