@@ -44,6 +44,17 @@ def _as_classes(y, n_classes: int) -> np.ndarray:
     return y.astype(np.int64)
 
 
+def _as_binary(y_true, score) -> tuple[np.ndarray, np.ndarray]:
+    """Truths (n,) of 0 and 1 with finite scores (n,); anything else raises OrthoError."""
+    y, score = np.asarray(y_true), np.asarray(score, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        raise OrthoError(f"{len(bad)} of {len(score)} scores are not finite (first: row {bad[0]}); rerun that fit")
+    if y.shape != score.shape or not np.isin(y, (0, 1)).all():
+        raise OrthoError(f"y_true {y.shape} must be 0 or 1, one for each score {score.shape}")
+    return y, score
+
+
 def _mean(values, weights) -> np.ndarray:
     weights = _as_weights(weights, len(values))
     total, count = (weights @ np.column_stack([values, np.ones(len(values))])).T
@@ -63,12 +74,7 @@ class Ranking:
     """
 
     def __init__(self, y_true, score):
-        y_true, score = np.asarray(y_true), np.asarray(score, dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(score))
-        if len(bad):
-            raise OrthoError(f"{len(bad)} of {len(score)} scores are not finite (first: row {bad[0]}); rerun that fit")
-        if y_true.shape != score.shape or not np.isin(y_true, (0, 1)).all():
-            raise OrthoError(f"y_true {y_true.shape} must be 0 or 1, one for each score {score.shape}")
+        y_true, score = _as_binary(y_true, score)
         positive = y_true == 1
         ascending = np.unique(score[positive])
         self.thresholds = ascending[::-1]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scores import N, graded, scored, two
 from sklearn import metrics as sk
 
 from ortholib import metrics as m
 from ortholib.errors import OrthoError
 
-N = 300
 WEIGHTS = {
     "none": None,
     "counts": np.random.default_rng(1).poisson(1.0, (3, N)).astype(float),
@@ -26,24 +26,6 @@ def weights(request):
 
 def draws_of(weights):
     return [None] if weights is None else list(weights)
-
-
-def scored(n_scores: int = 12, n: int = N, seed: int = 0):
-    """Labels and scores on a grid of n_scores values: most pairs of rows are tied at 12."""
-    rng = np.random.default_rng(seed)
-    y = (rng.random(n) < 0.3).astype(int)
-    return y, np.round(np.clip(rng.normal(0.4 + 0.2 * y, 0.2), 0, 1) * n_scores) / n_scores
-
-
-def graded(k: int = 4, n: int = N, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, k, n)
-    logits = rng.normal(size=(n, k)) - np.abs(np.arange(k) - y[:, None])
-    return y, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-
-
-def two(score) -> np.ndarray:
-    return np.column_stack([1 - score, score])
 
 
 @pytest.mark.parametrize("n_scores", [3, 12, 10**9])
