@@ -1,6 +1,5 @@
 """Multi-crop augmentation of DINO: our batches on the device against torchvision's chain on Pillow images in turn."""
 
-import json
 import os
 import statistics
 import time
@@ -96,7 +95,3 @@ def run() -> dict:
             **{"threads": threads, "rival": "torchvision on Pillow, one channel, one thread"},
         },
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

@@ -1,6 +1,5 @@
 """Clustered bootstrap of ROC AUC and average precision: our weights against a loop over scikit-learn, same draws."""
 
-import json
 import os
 import time
 
@@ -69,7 +68,3 @@ def run() -> dict:
         "n_groups": len(np.unique(group)),
         "cores": os.cpu_count(),
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

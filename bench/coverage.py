@@ -97,7 +97,3 @@ def run() -> dict:
     }
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     return found | {"each_set": str(path)}
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

@@ -1,6 +1,5 @@
 """Search for copies among 100,000 made-up fingerprints with known copies: time, memory, and whether all were found."""
 
-import json
 import os
 import resource
 import time
@@ -44,7 +43,3 @@ def run() -> dict:
         "hours_for_1.2_million": round(1.2e6**2 / 2 / (pairs / seconds) / 3600, 2),
         "cores": os.cpu_count(),
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

@@ -1,6 +1,5 @@
 """Supervised training at 224 px: images a second with everything a step of the trainer does, and of the bare step."""
 
-import json
 import os
 import time
 
@@ -96,7 +95,3 @@ def run() -> dict:
             **{"steps": steps, "repeats": REPEATS, "images": n, "compiled": f"no, {lacking}" if lacking else "yes"},
         },
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

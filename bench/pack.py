@@ -1,6 +1,5 @@
 """Packing FracAtlas: our store against one-by-one Pillow open, convert, resize; same files, same process, in turn."""
 
-import json
 import os
 import statistics
 import tempfile
@@ -57,7 +56,3 @@ def run() -> dict:
         "cores": os.cpu_count(),
         "data": data,
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

@@ -1,6 +1,5 @@
 """Paired clustered bootstrap of six arms over 5,000 predictions: time, and memory beyond what was there before."""
 
-import json
 import os
 import resource
 import time
@@ -49,7 +48,3 @@ def run() -> dict:
         "n_groups": int(table["group"].nunique()),
         "cores": os.cpu_count(),
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))

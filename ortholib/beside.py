@@ -4,13 +4,13 @@ import re
 
 import pandas as pd
 
-from ortholib import ledger, prose, verdicts
+from ortholib import ledger, prose, tables, verdicts
 from ortholib.errors import OrthoError
 
 # metrics as readers call them; others by their own name
 METRICS = {"kappa_weighted": "weighted κ", "kappa_quadratic": "quadratic κ", "kappa_linear": "linear κ"}
 METRICS |= {"roc_auc": "ROC AUC", "average_precision": "PR AUC", "map50": "AP50", "map50_95": "AP50:95"}
-HEAD = "| published | value | ours (95 % interval) | verdict | what differs, or the way |\n|---|---|---|---|---|"
+HEAD = ("published", "value", "ours (95 % interval)", "verdict", "what differs, or the way")
 
 
 def claims(task: str, values: pd.DataFrame, differences: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -48,12 +48,12 @@ def table(judged: pd.DataFrame, runs: bool = False) -> str:
     """Markdown table of verdicts (rows as of `claims`): what was published, ours (with edition and chapter where `runs`
     is true), the verdict, what differs."""
     sources = ledger.table().drop_duplicates("claim").set_index("claim")["source"]
-    lines, before = [HEAD], ""
+    rows, before = [], ""
     for row in judged.itertuples():
         last = plain(row.differs or row.why)
-        lines.append(_row(row, sources[row.claim], last if last != before else "as above", runs))
+        rows.append(_cells(row, sources[row.claim], last if last != before else "as above", runs))
         before = last
-    return "\n".join(lines)
+    return tables.markdown(rows, HEAD)
 
 
 def page(judged: pd.DataFrame, papers: pd.DataFrame) -> str:
@@ -86,14 +86,13 @@ def plain(text: str) -> str:
     return "`".join(pieces).replace("\n", " ")
 
 
-def _row(row, source: str, last: str, runs: bool) -> str:
+def _cells(row, source: str, last: str, runs: bool) -> tuple[str, ...]:
     published = f"**{plain(row.paper)}**: {_said(row)} ({row.mark}; {plain(source)})"
     value = "" if pd.isna(row.published) else f"{row.published:.3f}"
     ours = "" if pd.isna(row.ours) else f"{row.ours:.3f}"
     ours += "" if pd.isna(row.low) else f" ({row.low:.3f} to {row.high:.3f})"
     ours += f"; {row.run}, {row.edition}" if ours and runs else ""
-    cells = [published, value, ours, row.verdict, last]
-    return f"| {' | '.join(cells)} |"
+    return published, value, ours, row.verdict, last
 
 
 def _said(row) -> str:

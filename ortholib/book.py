@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from ortholib import beside, entry, ledger, methodspage, paths, results
+from ortholib import beside, entry, ledger, methodspage, paths, results, tables
 from ortholib.errors import OrthoError
 from ortholib.provenance import package
 
@@ -77,23 +77,14 @@ def phantom_run(chapter: str) -> Run:
 
 def promoted_run(chapter: str) -> Run | None:
     """The promoted run that the chapter's page shows: `results/paper`, else `results/real`, else None."""
-    for edition in PROMOTED:
-        run = Run(chapter, edition, paths.project() / "results" / edition / chapter)
-        if run.whole:
-            return run
-    return None
+    promoted = (Run(chapter, edition, paths.project() / "results" / edition / chapter) for edition in PROMOTED)
+    return next((run for run in promoted if run.whole), None)
 
 
-def _local_run(run: Run) -> Run | None:
+def _local_run(chapter: str, edition: str) -> Run | None:
     """This machine's own run of a promoted chapter, with the radiographs that promotion left out."""
-    local = Run(run.chapter, run.edition, paths.runs() / run.edition / run.chapter)
+    local = Run(chapter, edition, paths.runs() / edition / chapter)
     return local if local.whole else None
-
-
-def _markdown(text: str, cell_id: str) -> nbformat.NotebookNode:
-    cell = nbformat.v4.new_markdown_cell(text)
-    cell["id"] = cell_id
-    return cell
 
 
 def _div(css: str, text: str) -> str:
@@ -144,7 +135,7 @@ def provenance(run: Run) -> str:
 
 def _fill_radiographs(page: nbformat.NotebookNode, run: Run, phantom: Run) -> None:
     """Give the cells tagged `radiographs` of a promoted page pictures: this machine's own, else the phantom's."""
-    local = _local_run(run)
+    local = _local_run(run.chapter, run.edition)
     own = local is not None and local.record["parameters"] == run.record["parameters"]
     source = {cell.id: cell for cell in (local if own else phantom).notebook.cells}
     cells = []
@@ -153,7 +144,8 @@ def _fill_radiographs(page: nbformat.NotebookNode, run: Run, phantom: Run) -> No
         if "radiographs" in _tags(cell) and cell.id in source:
             cell.outputs = source[cell.id].outputs
             if not own:
-                cells.append(_markdown(_div("phantom-note", NOT_REDISTRIBUTED), f"{cell.id}-note"[:64]))
+                note = _div("phantom-note", NOT_REDISTRIBUTED)
+                cells.append(nbformat.v4.new_markdown_cell(note, id=f"{cell.id}-note"[:64]))
     page.cells = cells
 
 
@@ -197,7 +189,7 @@ def page(run: Run, phantom: Run, appendix: bool = False) -> nbformat.NotebookNod
     head, _, rest = result.cells[0].source.partition("\n")
     head = f"# {title} · phantom" if appendix else head
     result.cells[0].source = "\n\n".join(part for part in (head, *notices, rest.strip()) if part)
-    result.cells.append(_markdown(_div("provenance", provenance(run)), "provenance"))
+    result.cells.append(nbformat.v4.new_markdown_cell(_div("provenance", provenance(run)), id="provenance"))
     return result
 
 
@@ -216,21 +208,20 @@ def _data_names(run: Run) -> str:
 def _state(run: Run) -> str:
     if run.edition in PROMOTED:
         return EARLIER if run.earlier else "current"
-    for edition in PROMOTED:
-        local = _local_run(Run(run.chapter, edition, run.folder))
-        if local:
-            return f"phantom stands in; this machine has a {edition} run, not promoted (`ortholib results record`)"
+    local = [edition for edition in PROMOTED if _local_run(run.chapter, edition)]
+    if local:
+        return f"phantom stands in; this machine has a {local[0]} run, not promoted (`ortholib results record`)"
     return "phantom stands in: no real run yet"
 
 
 def status(shown: list[Run]) -> str:
     """Markdown table of what was run on what, from the records of the runs shown."""
-    rows = ["| Chapter | Edition | Data | Recorded | State |", "|---|---|---|---|---|"]
+    rows = []
     for run in shown:
         link = f"{{doc}}`{_title(run.notebook)} </_chapters/{run.chapter}>`"
         recorded = f"{str(run.record.get('started', ''))[:10]}, {_commit(run.record)}, {_machine(run.record)}"
-        rows.append(f"| {link} | {run.edition} | {_data_names(run)} | {recorded} | {_state(run)} |")
-    return "\n".join(rows) + "\n"
+        rows.append((link, run.edition, _data_names(run), recorded, _state(run)))
+    return tables.markdown(rows, ("Chapter", "Edition", "Data", "Recorded", "State")) + "\n"
 
 
 def main_figure(shown: Run, phantom: Run, folder: Path) -> str:

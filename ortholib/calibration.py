@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from ortholib import evaluation, metrics, stats
 from ortholib.errors import OrthoError
-from ortholib.metrics import _adder, _as_classes, _as_weights, _mean, _ratio
+from ortholib.metrics import _as_classes, _mean
 
 FLOOR = 1e-12  # a stored probability of 0 (float16, or rounded) has no logarithm; a miss then costs 27.6 nats
 COLDEST, HOTTEST = 0.01, 100.0  # temperatures tried: without a single error on validation the best one would be 0
@@ -61,19 +61,6 @@ def scaled(proba, temperature: float) -> np.ndarray:
     return softmax(_logits(proba) / temperature, axis=1)
 
 
-def event_ece(probability, happened, bins: int = metrics.ECE_BINS, weights=None) -> np.ndarray:
-    """Expected calibration error (D,) of one event, in `bins` bins of equal width that own their upper edge.
-
-    probability (n,), happened (n,) of 0 and 1: the finding and whether it is there, or the largest probability and
-    whether its class is right (then this is `metrics.ece`). Guo et al., 2017, eq. 3.
-    """
-    probability, happened = np.asarray(probability, dtype=np.float64), np.asarray(happened, dtype=np.float64)
-    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)
-    weights = _as_weights(weights, len(probability))
-    gaps = _adder(index, bins, happened - probability) @ weights.T
-    return _ratio(np.abs(gaps).sum(0), weights.sum(1))
-
-
 def temperatures(validation: pd.DataFrame) -> dict:
     """One temperature a seed, seed -> T, from validation predictions as `evaluation.evaluate` takes them.
 
@@ -81,7 +68,7 @@ def temperatures(validation: pd.DataFrame) -> dict:
     """
     arm = evaluation.read_arm(validation)
     keys = sorted(validation["seed"].unique()) if "seed" in validation.columns else [None]
-    return {key: temperature(run["y_true"], _proba(run)) for key, run in zip(keys, arm.runs, strict=True)}
+    return {key: temperature(*scored) for key, scored in zip(keys, arm.scored(), strict=True)}
 
 
 def rescaled(predictions: pd.DataFrame, temperatures: dict) -> pd.DataFrame:
@@ -89,7 +76,7 @@ def rescaled(predictions: pd.DataFrame, temperatures: dict) -> pd.DataFrame:
 
     Raises OrthoError where a seed has no temperature.
     """
-    columns = _score_columns(predictions)
+    columns = evaluation.score_columns(predictions)
     changed = predictions.copy()
     seeds = predictions["seed"] if "seed" in predictions.columns else pd.Series([None] * len(predictions))
     values = predictions[columns].to_numpy(dtype=np.float64, copy=True)
@@ -102,7 +89,7 @@ def rescaled(predictions: pd.DataFrame, temperatures: dict) -> pd.DataFrame:
     return changed
 
 
-def before_after(validation: pd.DataFrame, test: pd.DataFrame, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+def before_after(validation: pd.DataFrame, test: pd.DataFrame, draws: int = stats.DRAWS) -> pd.DataFrame:
     """Calibration of one arm's test predictions before and after temperature scaling fitted on validation.
 
     Both frames as `evaluation.evaluate` takes them, with the same seeds. Rows: `nll` (nats), `brier`, `ece` (15 bins,
@@ -112,29 +99,15 @@ def before_after(validation: pd.DataFrame, test: pd.DataFrame, draws: int = stat
     over seeds). Raises OrthoError for predictions that cannot be meant and for seeds that differ.
     """
     fitted = temperatures(validation)
-    before, after = (evaluation.read_arm(frame).runs for frame in (test, rescaled(test, fitted)))
-    pairs = [
-        (run["y_true"].to_numpy(), _proba(run), _proba(changed)) for run, changed in zip(before, after, strict=True)
-    ]
+    before, after = (evaluation.read_arm(frame) for frame in (test, rescaled(test, fitted)))
+    scored = before.scored(), after.scored()
 
     def compute(weights):
         values = {}
         for name, metric in (("nll", nll), ("brier", metrics.brier), ("ece", metrics.ece)):
-            old = np.mean([metric(y, p, weights) for y, p, _ in pairs], axis=0)
-            new = np.mean([metric(y, q, weights) for y, _, q in pairs], axis=0)
+            old, new = (np.mean([metric(y, p, weights) for y, p in runs], axis=0) for runs in scored)
             values |= {(name, "before"): old, (name, "after"): new, (name, "after - before"): new - old}
         return values
 
-    table = stats.bootstrap(compute, before[0]["group"], draws, seed)
-    names, scalings = zip(*table["metric"], strict=True)
-    table["metric"] = names
-    table.insert(1, "scaling", scalings)
-    return table.assign(seeds=len(pairs), temperature=float(np.mean(list(fitted.values()))))
-
-
-def _score_columns(predictions: pd.DataFrame) -> list[str]:
-    return [f"score_{c}" for c in range(sum(str(name).startswith("score_") for name in predictions.columns))]
-
-
-def _proba(run: pd.DataFrame) -> np.ndarray:
-    return run[_score_columns(run)].to_numpy(dtype=np.float64)
+    table = stats.bootstrap(compute, before.runs[0]["group"], draws, keys=("metric", "scaling"))
+    return table.assign(seeds=len(before.runs), temperature=float(np.mean(list(fitted.values()))))

@@ -1,6 +1,6 @@
 """Data cards: what a set is, how to get it, what is known to be wrong with it, and what was found on disk."""
 
-from ortholib import audit, check, datasets, prose
+from ortholib import audit, check, datasets, prose, tables
 from ortholib.datasets import ImageSet, SetCard
 from ortholib.errors import OrthoError
 
@@ -23,12 +23,8 @@ def _about(facts: SetCard) -> str:
         "How to get it": facts.get,
         "Layout": f"`{facts.folders[0]}/`: {facts.layout}",
     }
-    lines = [f"### {facts.title}", "", *_table("The release", rows)]
+    lines = [f"### {facts.title}", "", tables.markdown(rows.items(), ("The release", ""))]
     return "\n".join([*lines, "", "Known to be wrong with it:", "", *(f"- {defect}" for defect in facts.defects)])
-
-
-def _table(title: str, rows: dict[str, str]) -> list[str]:
-    return [f"| {title} | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
 
 
 def _found(image_set: ImageSet) -> list[str]:
@@ -46,7 +42,7 @@ def _found(image_set: ImageSet) -> list[str]:
         "Official parts": ", ".join(f"{part}: {n:,}" for part, n in counts["official_parts"].items()),
         "Boxes": f"{counts['boxes']:,}",
     }
-    lines = [*_table("Found on disk", rows), "", prose.audit(audited)]
+    lines = [tables.markdown(rows.items(), ("Found on disk", "")), "", prose.audit(audited)]
     if image_set.grouped_by != "copies":  # the lines above say how many copies cross
         lines.append(f"- {prose.crossing(audited['crossing_groups'], counts['groups'], unit)}")
     return lines

@@ -13,7 +13,8 @@ from scipy.stats import norm
 
 from ortholib import stats
 from ortholib.errors import OrthoError, UsageError
-from ortholib.evaluation import CALLS, ONE_OF, Arm, read_arm
+from ortholib.evaluation import CALLS, ONE_OF, Arm, read_arm, same_units
+from ortholib.frames import need, one_each, refuse
 
 ALPHA = 0.05  # two-sided
 POWER = 0.80
@@ -134,13 +135,11 @@ def _family(table: pd.DataFrame, differences: list[np.ndarray]) -> pd.DataFrame:
     table["p_holm"] = holm(table["p"])
     table["low_holm"], table["high_holm"] = np.nan, np.nan
     tested = table["p"].dropna().sort_values(kind="stable")
+    # Holm stops at the first that is not called: the rest is tested no more, and keeps that step's level
+    stop = int((table.loc[tested.index, "p_holm"] <= ALPHA).sum())
     for step, row in enumerate(tested.index):
-        level = ALPHA / (len(tested) - step)
+        level = ALPHA / (len(tested) - min(step, stop))
         table.loc[row, ["low_holm", "high_holm"]] = order_interval(differences[row], level)
-        if table.loc[row, "p_holm"] > ALPHA:  # Holm stops here: the rest is tested no more, and keeps this step's level
-            for rest in tested.index[step + 1 :]:
-                table.loc[rest, ["low_holm", "high_holm"]] = order_interval(differences[rest], level)
-            break
     made = min((len(differences[row]) for row in tested.index), default=0)
     needed = int(np.ceil(2 * len(tested) / ALPHA)) - 1
     if made < needed:
@@ -213,14 +212,9 @@ def read_arms(
 
     The runs of all arms and seeds then hold the same units, groups and truth in the same order.
     """
-    if "arm" not in predictions.columns:
-        raise OrthoError(f"predictions lack the column 'arm'; they have {list(predictions.columns)}")
-    unnamed = int(predictions["arm"].isna().sum())
-    if unnamed:
-        raise OrthoError(f"arm is missing in {unnamed} of {len(predictions)} rows; name the arm of each")
-    for column in set(ONE_OF) - {"arm"}:
-        if column in predictions and predictions[column].nunique(dropna=False) > 1:
-            raise OrthoError(f"several {column} in one table: {list(predictions[column].unique()[:5])}; pick one")
+    need(predictions, ["unit_id", "arm"], "predictions")
+    refuse(predictions, predictions["arm"].isna(), "arm is missing", "name the arm of each")
+    one_each(predictions, [column for column in ONE_OF if column != "arm"])
     unknown = [name for name in thresholds or {} if name not in set(predictions["arm"])]
     if unknown:
         raise UsageError(f"thresholds are given for {unknown}; the arms are {list(predictions['arm'].unique())}")
@@ -230,24 +224,9 @@ def read_arms(
         raise OrthoError("the predictions hold no rows, so no arm; check that the fits wrote theirs")
     first_name, first = next((name, arm.runs[0]) for name, arm in arms.items())
     for name, arm in arms.items():
-        _same_units(first_name, first, name, arm.runs[0])
+        same_units(f"arm '{first_name}'", first, f"arm '{name}'", arm.runs[0])
     for column, what, remedy in (("group", "group", "patients"), ("y_true", "class", "classes")):
         if first[column].nunique() < 2:
             only = f"all {len(first)} units are of one {what} ({first[column].iloc[0]})"
             raise OrthoError(f"{only}; a comparison needs 2 at least: take a part with more {remedy}")
     return arms
-
-
-def _same_units(first_name: str, first: pd.DataFrame, name: str, other: pd.DataFrame) -> None:
-    differs = set(first["unit_id"]) ^ set(other["unit_id"])
-    if differs:
-        example = f"{len(differs)} in one only, such as {min(differs)}"
-        raise OrthoError(f"arms '{first_name}' and '{name}' scored different units ({example}); score the same part")
-    for column in ("group", "y_true"):
-        bad = (first[column] != other[column]).to_numpy()
-        if bad.any():
-            unit = first["unit_id"].iloc[int(bad.argmax())]
-            raise OrthoError(
-                f"{column} of {bad.sum()} units in arm '{name}' is not that in arm '{first_name}', first unit {unit}; "
-                "score the same part with the same task"
-            )

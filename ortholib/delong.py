@@ -94,25 +94,22 @@ def contrast(areas: Areas, weights) -> dict[str, float]:
     return {"difference": difference, "se": se, "low": difference - half, "high": difference + half, "z": z, "p": p}
 
 
-def compare_areas(predictions: pd.DataFrame, pairs=None) -> pd.DataFrame:
+def compare_areas(predictions: pd.DataFrame) -> pd.DataFrame:
     """Difference in ROC AUC of every pair of arms: DeLong where every group is one unit, else Obuchowski.
 
-    `predictions`, `pairs`: as for `compare.compare`, which raises the same errors; two classes. Columns: method, arm,
+    `predictions`: as for `compare.compare`, which raises the same errors; two classes. Columns: method, arm,
     reference, value_arm, value_reference, difference, low, high, se, z, p, p_holm (the rows are the family),
     detectable (2.80 se, as in `compare.paired`), n, n_groups, seeds, seeds_reference, reason.
     """
     arms = read_arms(predictions)
-    graded = {name: arm.n_classes for name, arm in arms.items() if arm.n_classes != 2}
-    if graded:
-        raise OrthoError(f"the arms have {graded} classes, expected 2; use `compare` with auc_ovr_macro")
     units = next(iter(arms.values())).runs[0]
-    runs = [(name, run["score_1"]) for name, arm in arms.items() for run in arm.runs]
+    runs = [(name, score) for name, arm in arms.items() for _, score in arm.binary("areas under ROC curves")]
     scores, n_groups = np.stack([score for _, score in runs]), units["group"].nunique()
     alone = n_groups == len(units)
     areas = delong(units["y_true"], scores) if alone else obuchowski(units["y_true"], scores, units["group"])
     mean_of = {name: np.array([name == of for of, _ in runs]) / len(arm.runs) for name, arm in arms.items()}
     rows = []
-    for arm, reference in pairs_of(arms, pairs):
+    for arm, reference in pairs_of(arms, None):
         row = {"method": "DeLong" if alone else "Obuchowski", "arm": arm, "reference": reference}
         values = {"value_arm": mean_of[arm] @ areas.value, "value_reference": mean_of[reference] @ areas.value}
         row |= values | contrast(areas, mean_of[arm] - mean_of[reference])

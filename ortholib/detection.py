@@ -13,6 +13,7 @@ import pandas as pd
 
 from ortholib import stats
 from ortholib.errors import OrthoError, UsageError
+from ortholib.frames import need, one_each, refuse
 from ortholib.metrics import _as_weights, _ratio
 
 IOUS = np.linspace(0.5, 0.95, 10)  # of COCO, as its code writes them
@@ -65,9 +66,7 @@ def match(detections: pd.DataFrame, truths: pd.DataFrame, images: Sequence, ious
     _check(detections, [*CORNERS, "score"], "detections")
     _check(truths, CORNERS, "truths")
     strange = ~detections["image_id"].isin(place.index)
-    if strange.any():
-        first = detections.loc[strange, "image_id"].iloc[0]
-        raise OrthoError(f"{strange.sum()} detections are on images that were not scored (first: {first}); list them")
+    refuse(detections, strange, "detections on images that were not scored", "list them", ["image_id"])
     of_image = dict(list(truths[truths["image_id"].isin(place.index)].groupby("image_id")))
     count = np.array([len(of_image.get(name, ())) for name in images], dtype=np.int64)
     scores, owners, hits = [np.empty(0)], [np.empty(0, dtype=np.int64)], [np.empty((0, len(ious)), dtype=bool)]
@@ -99,20 +98,12 @@ def _greedy(overlap: np.ndarray, ious: np.ndarray) -> np.ndarray:
 
 
 def _check(boxes: pd.DataFrame, numbers: list[str], what: str) -> None:
-    absent = [name for name in ["image_id", *numbers] if name not in boxes.columns]
-    if absent:
-        raise OrthoError(f"{what} lack the columns {absent}; they have {list(boxes.columns)}")
-    for column in {"arm", "seed"} & set(boxes.columns):
-        if boxes[column].nunique(dropna=False) > 1:
-            raise OrthoError(f"several {column} in the {what}: {list(boxes[column].unique()[:5])}; pick one")
+    need(boxes, ["image_id", *numbers], what)
+    one_each(boxes, ("arm", "seed"))
     values = boxes[numbers].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(values).all(axis=1) | (values[:, 2] < values[:, 0]) | (values[:, 3] < values[:, 1])
-    if bad.any():
-        row = boxes[bad].iloc[0]
-        raise OrthoError(
-            f"{bad.sum()} of the {what} are no boxes (first: image {row['image_id']}, {list(row[CORNERS])}); expected "
-            "finite x0 <= x1 and y0 <= y1 in pixels"
-        )
+    show = ["image_id", *numbers]
+    refuse(boxes, bad, f"{what} that are no boxes", "expected finite x0 <= x1 and y0 <= y1 in pixels", show)
 
 
 def average_precision(matches: Matches, weights=None) -> np.ndarray:
@@ -140,36 +131,36 @@ def average_precision(matches: Matches, weights=None) -> np.ndarray:
     return np.array(values).reshape(-1, len(matches.ious))
 
 
-def froc(matches: Matches, rates=RATES, at: float = 0.5, weights=None) -> np.ndarray:
-    """Sensitivity by truth (D, R) at most `rates` false positives an image, at IoU `at`: the FROC curve as a step.
+def froc(matches: Matches, weights=None) -> np.ndarray:
+    """Sensitivity by truth (D, R) at most `RATES` false positives an image, at IoU 0.5: the FROC curve as a step.
 
     The lowest score whose false positives stay within the rate decides; equal scores enter together. NaN without a
     truth or an image. Bunch et al., 1978, doi:10.1117/12.955926.
     """
-    hit = matches.hit[:, _index(matches, at)]
+    hit = _found(matches)
     ends = np.append(np.flatnonzero(np.diff(matches.score)), len(matches.score) - 1) if len(hit) else []
     sensitivities = []
     for weight in _as_weights(weights, len(matches.images)):
         truths, count = weight @ matches.truths, weight.sum()
         if not truths:
-            sensitivities.append(np.full(len(rates), np.nan))
+            sensitivities.append(np.full(len(RATES), np.nan))
             continue
         taken = weight[matches.image]
         found = np.append(0, np.cumsum(taken * hit)[ends] if len(hit) else [])
         false = np.append(0, np.cumsum(taken * ~hit)[ends] if len(hit) else [])
-        last = np.searchsorted(false, np.asarray(rates) * count + 1e-9, side="right") - 1
+        last = np.searchsorted(false, np.asarray(RATES) * count + 1e-9, side="right") - 1
         sensitivities.append(found[last] / truths)
-    return np.array(sensitivities).reshape(-1, len(rates))
+    return np.array(sensitivities).reshape(-1, len(RATES))
 
 
-def at_score(matches: Matches, threshold: float, at: float = 0.5, weights=None) -> dict[str, np.ndarray]:
-    """What a reader sees who is shown the boxes with score >= threshold (chosen on validation), at IoU `at`.
+def at_score(matches: Matches, threshold: float, weights=None) -> dict[str, np.ndarray]:
+    """What a reader sees who is shown the boxes with score >= threshold (chosen on validation), at IoU 0.5.
 
     name -> (D,): sensitivity (truths found), precision (boxes that are right), false_positives (wrong boxes an image),
     false_alarms (share of the images without a truth that show a box).
     """
     shown = matches.score >= threshold
-    hit, image = matches.hit[shown, _index(matches, at)], matches.image[shown]
+    hit, image = _found(matches)[shown], matches.image[shown]
     weights = _as_weights(weights, len(matches.images))
     found, false = (np.bincount(image[which], minlength=len(matches.images)) for which in (hit, ~hit))
     empty = matches.truths == 0
@@ -182,7 +173,7 @@ def at_score(matches: Matches, threshold: float, at: float = 0.5, weights=None) 
     }
 
 
-def detection_table(matches: Matches, groups, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+def detection_table(matches: Matches, groups, draws: int = stats.DRAWS) -> pd.DataFrame:
     """AP at IoU 0.5 (`ap50`) and as the mean over 0.50 to 0.95 (`ap50_95`), with group-clustered 95 % intervals.
 
     groups  (images,) patient or duplicate group of each of `matches.images`
@@ -197,31 +188,29 @@ def detection_table(matches: Matches, groups, draws: int = stats.DRAWS, seed: in
         values = average_precision(matches, weights)
         return {"ap50": values[:, 0], "ap50_95": values.mean(axis=1)}
 
-    return stats.bootstrap(compute, groups, draws, seed)
+    return stats.bootstrap(compute, groups, draws)
 
 
-def froc_table(
-    matches: Matches, groups, rates=RATES, at: float = 0.5, draws: int = stats.DRAWS, seed: int = 0
-) -> pd.DataFrame:
+def froc_table(matches: Matches, groups, draws: int = stats.DRAWS) -> pd.DataFrame:
     """FROC curve with pointwise group-clustered 95 % intervals: a row for each rate of false positives.
 
-    groups  (images,) of each of `matches.images`; rates (R,) false positives an image; at: the IoU
+    groups  (images,) of each of `matches.images`
 
     Columns false_positives_per_image, sensitivity, low, high, n (images), n_groups, n_truths.
     """
 
     def compute(weights):
-        values = froc(matches, rates, at, weights)
-        return {rate: values[:, i] for i, rate in enumerate(rates)}
+        return dict(zip(RATES, froc(matches, weights).T, strict=True))
 
-    table = stats.bootstrap(compute, groups, draws, seed)
+    table = stats.bootstrap(compute, groups, draws)
     table = table.rename(columns={"metric": "false_positives_per_image", "value": "sensitivity"})
     table["n_truths"] = int(matches.truths.sum())
     return table[["false_positives_per_image", "sensitivity", "low", "high", "n", "n_groups", "n_truths"]]
 
 
-def _index(matches: Matches, at: float) -> int:
-    found = np.flatnonzero(np.isclose(matches.ious, at))
-    if not len(found):
-        raise UsageError(f"not matched at IoU {at}; matched at {list(matches.ious.round(3))}")
-    return int(found[0])
+def _found(matches: Matches) -> np.ndarray:
+    """Which detections (d,) found a truth at IoU 0.5."""
+    (at,) = np.nonzero(np.isclose(matches.ious, 0.5))
+    if not len(at):
+        raise UsageError(f"not matched at IoU 0.5; matched at {list(matches.ious.round(3))}")
+    return matches.hit[:, at[0]]

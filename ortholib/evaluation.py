@@ -1,6 +1,5 @@
 """From predictions to a table: every metric with its group-clustered interval, in long form."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -9,14 +8,12 @@ import pandas as pd
 
 from ortholib import metrics, operating, stats
 from ortholib.errors import OrthoError, UsageError
+from ortholib.frames import need, one_each, refuse
 
 ONE_OF = ("dataset", "task", "split", "part", "arm")  # a table is about one of each; mixing them would average apples
 SUM_TOLERANCE = 1e-2  # of a row of probabilities: float16 and stored-with-three-digits rows pass, logits do not
 CALLS = ("sensitivity", "specificity", "accuracy", "f1", "ppv", "npv", "mcc")  # what a threshold decides
-FIXED = (
-    "sensitivity_at_specificity",
-    "specificity_reached",
-)  # at the threshold that validation chose for a specificity
+FIXED = ("sensitivity_at_specificity", "specificity_reached")  # by what validation chose for a specificity
 
 # why a point value is NaN, by the start of its metric's name
 UNDEFINED = {
@@ -87,6 +84,16 @@ class Arm(NamedTuple):
     n_classes: int
     specificity_thresholds: list[float]  # likewise
 
+    def scored(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(truth (n,), probabilities (n, k)) of each seed."""
+        return [_arrays(run, self.n_classes) for run in self.runs]
+
+    def binary(self, what: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(truth, probability of class 1), (n,) each, of each seed; `what` needs it: UsageError for more classes."""
+        if self.n_classes != 2:
+            raise UsageError(f"{what}: for 2 classes; these predictions have {self.n_classes}")
+        return [(y, proba[:, 1]) for y, proba in self.scored()]
+
     def mean(self, names: Iterable[str], weights=None) -> dict[str, np.ndarray]:
         """The metrics `names` averaged over seeds, name -> (D,). An unknown name raises UsageError."""
         values = [compute(weights) for compute in self.computes]
@@ -102,64 +109,70 @@ def read_arm(
     specificity_threshold: float | Mapping[int, float] | None = None,
 ) -> Arm:
     """Check the predictions of one arm and prepare its metrics; arguments and errors are those of `evaluate`."""
-    runs, score_columns = _runs(predictions)
+    runs, n_classes = _runs(predictions)
     for given in (threshold, specificity_threshold):
-        if given is not None and len(score_columns) > 2:
-            raise UsageError(f"a threshold of {given} was given for {len(score_columns)} classes; it is for 2")
+        if given is not None and n_classes > 2:
+            raise UsageError(f"a threshold of {given} was given for {n_classes} classes; it is for 2")
     thresholds = [_threshold_of(threshold, key) for key in runs]
     fixed = [_threshold_of(specificity_threshold, key) for key in runs]
     runs = list(runs.values())
     computes = [
-        _metrics_of(run, score_columns, t, None if specificity_threshold is None else at)
+        _binary(*_arrays(run, 2), t, None if specificity_threshold is None else at)
+        if n_classes == 2
+        else _graded(*_arrays(run, n_classes))
         for run, t, at in zip(runs, thresholds, fixed, strict=True)
     ]
-    return Arm(runs, computes, thresholds, len(score_columns), fixed)
+    return Arm(runs, computes, thresholds, n_classes, fixed)
 
 
-def _runs(predictions: pd.DataFrame) -> tuple[dict, list[str]]:
-    """Checked predictions by seed, units in the same order in each, and the score columns in class order."""
-    # a table of several tasks has columns for the most classes, empty where a task has fewer
-    beyond = [column for column in predictions.columns if re.fullmatch(r"score_(?!0$|1$)\d+", str(column))]
-    predictions = predictions.drop(columns=[column for column in beyond if predictions[column].isna().all()])
-    found = sum(bool(re.fullmatch(r"score_\d+", str(column))) for column in predictions.columns)
-    score_columns = [f"score_{c}" for c in range(max(found, 2))]
-    needed = ["unit_id", "group", "y_true", *score_columns]
-    absent = [column for column in needed if column not in predictions.columns]
-    if absent:
-        raise OrthoError(f"predictions lack the columns {absent}; needed: {needed}, and seed where there are several")
-    for column in set(ONE_OF) & set(predictions.columns):
-        if predictions[column].nunique(dropna=False) > 1:
-            raise OrthoError(f"several {column} in one table: {list(predictions[column].unique()[:5])}; pick one")
+def score_columns(predictions: pd.DataFrame) -> list[str]:
+    """score_0 ... score_{k-1}, at least two; a table of several tasks has those of the most classes, all empty where a
+    task has fewer, which do not count."""
+    found = predictions.filter(regex=r"^score_\d+$")
+    empty = [column for column in found.columns[2:] if found[column].isna().all()] if len(found) else []
+    return [f"score_{c}" for c in range(max(found.shape[1] - len(empty), 2))]
+
+
+def _arrays(run: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    columns = [f"score_{c}" for c in range(n_classes)]
+    return run["y_true"].to_numpy(dtype=np.int64), run[columns].to_numpy(dtype=np.float64)
+
+
+def _runs(predictions: pd.DataFrame) -> tuple[dict, int]:
+    """Checked predictions by seed, units in the same order in each, and the number of classes."""
+    scores = score_columns(predictions)
+    needed = ["unit_id", "group", "y_true", *scores]
+    need(predictions, needed, "predictions")
+    one_each(predictions, ONE_OF)
     for column in [*needed, *({"seed"} & set(predictions.columns))]:
-        _refuse(predictions, predictions[column].isna(), f"{column} is missing", "drop the unit or rerun the fit")
-    proba = predictions[score_columns].to_numpy(dtype=np.float64)
+        refuse(predictions, predictions[column].isna(), f"{column} is missing", "drop the unit or rerun the fit")
+    proba = predictions[scores].to_numpy(dtype=np.float64)
     outside = ((proba < 0) | (proba > 1)).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > SUM_TOLERANCE)
-    _refuse(predictions, outside, "scores are no probabilities that sum to 1", "apply softmax or sigmoid before")
-    unknown = ~predictions["y_true"].isin(range(len(score_columns)))
-    _refuse(predictions, unknown, f"y_true is not in 0..{len(score_columns) - 1}", "check the task's classes")
+    refuse(predictions, outside, "scores are no probabilities that sum to 1", "apply softmax or sigmoid before")
+    unknown = ~predictions["y_true"].isin(range(len(scores)))
+    refuse(predictions, unknown, f"y_true is not in 0..{len(scores) - 1}", "check the task's classes")
 
     by_seed = list(predictions.groupby("seed")) if "seed" in predictions.columns else []
     runs = {}
     for key, run in by_seed or [(None, predictions)]:
-        _refuse(run, run["unit_id"].duplicated(), f"repeated unit_id in seed {key}", "score each unit once")
+        refuse(run, run["unit_id"].duplicated(), f"repeated unit_id in seed {key}", "score each unit once")
         runs[key] = run.sort_values("unit_id", ignore_index=True)
     first_key, first = next(iter(runs.items()))
     for key, run in runs.items():
-        differs = set(run["unit_id"]) ^ set(first["unit_id"])
-        if differs:
-            example = f"{len(differs)} in one only, such as {min(differs)}"
-            raise OrthoError(f"seeds {first_key} and {key} scored different units ({example}); score the same part")
-        for column in ("group", "y_true"):
-            what = f"{column} in seed {key} is not that in seed {first_key}"
-            _refuse(run, run[column] != first[column], what, "score the same part with each")
-    return runs, score_columns
+        same_units(f"seed {first_key}", first, f"seed {key}", run)
+    return runs, len(scores)
 
 
-def _refuse(frame: pd.DataFrame, bad, what: str, remedy: str) -> None:
-    bad = np.asarray(bad, dtype=bool)
-    if bad.any():
-        unit = frame["unit_id"].iloc[int(bad.argmax())]
-        raise OrthoError(f"{what}: {bad.sum()} of {len(frame)} rows, first unit {unit}; {remedy}")
+def same_units(one: str, first: pd.DataFrame, other: str, second: pd.DataFrame) -> None:
+    """Raise OrthoError where two tables of predictions in order of units differ in units, groups or truth; `one` and
+    `other` are what they are called."""
+    differs = set(first["unit_id"]) ^ set(second["unit_id"])
+    if differs:
+        example = f"{len(differs)} in one only, such as {min(differs)}"
+        raise OrthoError(f"{one} and {other} scored different units ({example}); score the same part")
+    for column in ("group", "y_true"):
+        what = f"{column} in {other} is not that in {one}"
+        refuse(second, (second[column] != first[column]).to_numpy(), what, "score the same part with the same task")
 
 
 def _threshold_of(threshold, seed) -> float:
@@ -168,11 +181,6 @@ def _threshold_of(threshold, seed) -> float:
             raise UsageError(f"no threshold for seed {seed}; given for {list(threshold)}")
         threshold = threshold[seed]
     return np.nan if threshold is None else float(threshold)
-
-
-def _metrics_of(run: pd.DataFrame, score_columns: list[str], threshold: float, fixed: float | None) -> Callable:
-    y, proba = run["y_true"].to_numpy(dtype=np.int64), run[score_columns].to_numpy(dtype=np.float64)
-    return _binary(y, proba, threshold, fixed) if len(score_columns) == 2 else _graded(y, proba)
 
 
 def _binary(y, proba, threshold: float, fixed: float | None) -> Callable:
@@ -198,8 +206,7 @@ def _binary(y, proba, threshold: float, fixed: float | None) -> Callable:
 
 def _graded(y, proba) -> Callable:
     n_classes = proba.shape[1]
-    expected = metrics.expected_grade(proba)
-    called = {"": proba.argmax(axis=1), "_expectation": np.clip(np.floor(expected + 0.5), 0, n_classes - 1)}
+    called = {"": proba.argmax(axis=1), "_expectation": metrics.expected_grade(proba)}
     rankings = [metrics.Ranking(y == c, proba[:, c]) for c in range(n_classes)]
 
     def compute(weights):
@@ -212,7 +219,8 @@ def _graded(y, proba) -> Callable:
                 values[f"kappa_{weighting or 'none'}{suffix}"] = metrics.kappa(calls, weighting)
             if not suffix:
                 values |= {f"recall_{c}": recall for c, recall in enumerate(metrics.per_class_recall(calls).T)}
-        values |= {"mae": metrics.mae(y, called[""], weights), "mae_expectation": metrics.mae(y, expected, weights)}
+        values["mae"] = metrics.mae(y, called[""], weights)
+        values["mae_expectation"] = metrics.mae(y, metrics.expectation(proba), weights)
         areas = [ranking.areas(weights)[0] for ranking in rankings]
         values |= {f"auc_ovr_{c}": area for c, area in enumerate(areas)} | {"auc_ovr_macro": np.mean(areas, axis=0)}
         return values | {"brier": metrics.brier(y, proba, weights), "ece": metrics.ece(y, proba, weights)}
@@ -226,11 +234,11 @@ def _reason(row, arm: Arm) -> str:
         return row.reason
     runs, n_classes = arm.runs, arm.n_classes
     if np.isnan(row.value):
-        if row.metric in CALLS and np.isnan(arm.thresholds).any() and n_classes == 2:
-            return "no threshold: choose it on validation rows with both classes (metrics.youden_threshold)"
-        if row.metric in FIXED and np.isnan(arm.specificity_thresholds).any():
-            chosen = "operating.threshold_at_specificity"
-            return f"no threshold: choose it on validation rows with both classes ({chosen})"
+        by = {"metrics.youden_threshold": (CALLS, arm.thresholds)} if n_classes == 2 else {}
+        by |= {"operating.threshold_at_specificity": (FIXED, arm.specificity_thresholds)}
+        for rule, (names, thresholds) in by.items():
+            if row.metric in names and np.isnan(thresholds).any():
+                return f"no threshold: choose it on validation rows with both classes ({rule})"
         why = next(text for start, text in UNDEFINED.items() if row.metric.startswith(start))
         per_class = runs[0]["y_true"].value_counts().reindex(range(n_classes), fill_value=0)
         return f"{why}; there are " + ", ".join(f"{n} of class {c}" for c, n in per_class.items())

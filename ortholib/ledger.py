@@ -11,7 +11,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from ortholib import paths, yamlfile
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import OrthoError
 
 UNSTATED = "not stated"
 CONTEXT = "context only"
@@ -93,15 +93,6 @@ def table() -> pd.DataFrame:
     except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
         first = getattr(error, "schema_errors", [error])[0]
         raise OrthoError(f"{file}: {first}") from error
-
-
-def claim(name: str) -> pd.DataFrame:
-    """The rows of `table` of one number or claim. Raises UsageError for an unknown name."""
-    known = table()
-    found = known[known["claim"] == name].reset_index(drop=True)
-    if found.empty:
-        raise UsageError(f"no claim '{name}' in {_file()}; known: {', '.join(known['claim'].unique())}.")
-    return found
 
 
 def papers() -> pd.DataFrame:

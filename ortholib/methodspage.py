@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 
-from ortholib import calibration, compare, delong, detection, figures, operating, paths, prose, ranks, stats, verdicts
+from ortholib import calibration, compare, delong, detection, figures, operating, paths, prose, ranks, tables, verdicts
 from ortholib.errors import OrthoError
 from ortholib.figures.style import png_bytes
+from ortholib.stats import LEVEL
 
 BENCH = ("coverage.csv", "coverage.json")
 GROUPED, ALONE = "clustered bootstrap", "bootstrap of images"
@@ -55,18 +56,14 @@ def _coverage() -> tuple[str, bytes]:
     truth = told["true_roc_auc"]
     rows = table[table["method"].isin((GROUPED, ALONE))]
     caption = (
-        f"{told['sets']:,} simulated test sets of {told['patients']} patients with {told['images_mean']:.0f} images "
+        f"{told['sets']:,} simulated test sets of {told['patients']} patients with {told['images_mean']:.0f} images on "
+        f"average; true ROC AUC {truth:.3f}. Vermillion: intervals that miss it."
     )
-    caption += f"on average; true ROC AUC {truth:.3f}. Vermillion: intervals that miss it."
     text, png = _shown("coverage", figures.coverage(rows, truth), figures.describe_coverage(rows, truth), caption)
-    lines = [
-        "| method | 95 % intervals that hold the truth | differences called where there are none |",
-        "|---|---|---|",
-    ]
-    for row in told["methods"]:
-        shares = [_share(row[name], told["sets"]) for name in ("coverage", "false_positive")]
-        lines.append(f"| {row['method']} | {shares[0]} | {shares[1]} |")
-    return "\n\n".join([text, "\n".join(lines), _read_coverage(told)]), png
+    shares = ("coverage", "false_positive")
+    rows = [(row["method"], *(_share(row[name], told["sets"]) for name in shares)) for row in told["methods"]]
+    head = ("method", "95 % intervals that hold the truth", "differences called where there are none")
+    return "\n\n".join([text, tables.markdown(rows, head), _read_coverage(told)]), png
 
 
 def _read_coverage(told: dict) -> str:
@@ -77,7 +74,7 @@ def _read_coverage(told: dict) -> str:
             binomtest(round(row[name] * told["sets"]), told["sets"]).proportion_ci()
             for name in ("coverage", "false_positive")
         )
-        broken = {"intervals too short": held.high < stats.LEVEL, "false calls too often": called.low > compare.ALPHA}
+        broken = {"intervals too short": held.high < LEVEL, "false calls too often": called.low > compare.ALPHA}
         words = [word for word, true in broken.items() if true]
         said.append(f"{row['method']}: {' and '.join(words) or 'as promised'}")
     text = "; ".join(said)
@@ -110,22 +107,16 @@ def _difference() -> tuple[str, None]:
     made = compare.compare(predictions, ["roc_auc"])
     areas = delong.compare_areas(predictions).set_index(["arm", "reference"])
     truth = {arm: float(norm.cdf(skill / np.sqrt(2))) for arm, skill in SKILL.items()}
-    head = ["arms", "true difference", "found (95 % interval)", "p", "p after Holm", "p by Obuchowski, Holm"]
-    lines = [f"| {' | '.join([*head, 'smallest detectable'])} |", "|---" * 7 + "|"]
+    head = ("arms", "true difference", "found (95 % interval)", "p", "p after Holm", "p by Obuchowski, Holm")
+    rows = []
     for row in made.itertuples():
-        found = f"{row.difference:.3f} ({row.low:.3f} to {row.high:.3f})"
-        other = areas.loc[(row.arm, row.reference), "p_holm"]
-        cells = [
-            f"{row.arm}\u00a0−\u00a0{row.reference}",
-            f"{truth[row.arm] - truth[row.reference]:.3f}",
-            found,
-            f"{row.p:.3f}",
-        ]
-        cells += [f"{row.p_holm:.3f}", f"{other:.3f}", f"{row.detectable:.3f}"]
-        lines.append(f"| {' | '.join(cells).replace('-', '−')} |")
+        found = f"{row.difference:.3f} ({row.low:.3f} to {row.high:.3f})".replace("-", "−")
+        true, other = truth[row.arm] - truth[row.reference], areas.loc[(row.arm, row.reference), "p_holm"]
+        numbers = (f"{value:.3f}" for value in (row.p, row.p_holm, other, row.detectable))
+        rows.append((f"{row.arm}\u00a0−\u00a0{row.reference}", f"{true:.3f}".replace("-", "−"), found, *numbers))
     first = made.iloc[0]
     about = f"Simulated: {prose.count(first['n'], 'image')} of {prose.count(first['n_groups'], 'patient')}, three arms."
-    return "\n\n".join([f"{about} {_read(made, truth)}", "\n".join(lines)]), None
+    return f"{about} {_read(made, truth)}\n\n{tables.markdown(rows, (*head, 'smallest detectable'))}", None
 
 
 def _read(made: pd.DataFrame, truth: dict) -> str:
@@ -205,7 +196,7 @@ def _detection() -> tuple[str, None]:
 
 
 def _verdicts() -> tuple[str, None]:
-    lines = ["| kind | published | ours, 95 % interval | what else | verdict | why |", "|---|---|---|---|---|---|"]
+    rows = []
     for kind, low, high, margin, edition, dataset, about in (
         ("value", 0.86, 0.90, np.nan, "real", "set", ""),
         ("value", 0.80, 0.85, np.nan, "real", "set", ""),
@@ -220,9 +211,9 @@ def _verdicts() -> tuple[str, None]:
         said = verdicts.verdict(*_made_up(kind, low, high, margin, edition, dataset))
         published = {"value": "0.880", "direction": "A above B", "equivalence": f"A within {margin:g} of B"}[kind]
         why = said.why.split("; ")[-1] if said.verdict in verdicts.JUDGED else "; ".join(said.differs[:1]) or said.why
-        cells = [kind, published, f"{low:.3f} to {high:.3f}".replace("-", "−"), about, f"**{said.verdict}**"]
-        lines.append(f"| {' | '.join([*cells, why.replace('-0', '−0')])} |")
-    return "\n".join(lines), None
+        ours = f"{low:.3f} to {high:.3f}".replace("-", "−")
+        rows.append((kind, published, ours, about, f"**{said.verdict}**", why.replace("-0", "−0")))
+    return tables.markdown(rows, ("kind", "published", "ours, 95 % interval", "what else", "verdict", "why")), None
 
 
 def _made_up(kind: str, low: float, high: float, margin: float, edition: str, dataset: str) -> tuple:

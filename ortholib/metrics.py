@@ -44,6 +44,17 @@ def _as_classes(y, n_classes: int) -> np.ndarray:
     return y.astype(np.int64)
 
 
+def _as_binary(y_true, score) -> tuple[np.ndarray, np.ndarray]:
+    """Truths (n,) of 0 and 1 with finite scores (n,); anything else raises OrthoError."""
+    y, score = np.asarray(y_true), np.asarray(score, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        raise OrthoError(f"{len(bad)} of {len(score)} scores are not finite (first: row {bad[0]}); rerun that fit")
+    if y.shape != score.shape or not np.isin(y, (0, 1)).all():
+        raise OrthoError(f"y_true {y.shape} must be 0 or 1, one for each score {score.shape}")
+    return y, score
+
+
 def _mean(values, weights) -> np.ndarray:
     weights = _as_weights(weights, len(values))
     total, count = (weights @ np.column_stack([values, np.ones(len(values))])).T
@@ -63,12 +74,7 @@ class Ranking:
     """
 
     def __init__(self, y_true, score):
-        y_true, score = np.asarray(y_true), np.asarray(score, dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(score))
-        if len(bad):
-            raise OrthoError(f"{len(bad)} of {len(score)} scores are not finite (first: row {bad[0]}); rerun that fit")
-        if y_true.shape != score.shape or not np.isin(y_true, (0, 1)).all():
-            raise OrthoError(f"y_true {y_true.shape} must be 0 or 1, one for each score {score.shape}")
+        y_true, score = _as_binary(y_true, score)
         positive = y_true == 1
         ascending = np.unique(score[positive])
         self.thresholds = ascending[::-1]
@@ -111,12 +117,6 @@ def roc_auc(y_true, score, weights=None) -> np.ndarray:
 def average_precision(y_true, score, weights=None) -> np.ndarray:
     """Area under the precision-recall curve as the step sum of scikit-learn (D,): sum of precision x recall gained."""
     return Ranking(y_true, score).areas(weights)[1]
-
-
-def roc_auc_ovr(y_true, proba, weights=None) -> np.ndarray:
-    """ROC AUC of each class against the rest (D, k) from proba (n, k). The macro value is its mean over k."""
-    columns = [roc_auc(np.asarray(y_true) == c, score, weights) for c, score in enumerate(np.asarray(proba).T)]
-    return np.stack(columns, axis=1)
 
 
 def youden_threshold(y_true, score) -> float:
@@ -192,9 +192,17 @@ def mae(y_true, y_pred, weights=None) -> np.ndarray:
     return _mean(np.abs(np.asarray(y_true, dtype=np.float64) - y_pred), weights)
 
 
-def expected_grade(proba) -> np.ndarray:
-    """Expectation of the grade under proba (n, k): (n,) in grades."""
+def expectation(proba) -> np.ndarray:
+    """Expectation of the grade under proba (n, k): (n,) in grades, between two of them."""
     return np.asarray(proba) @ np.arange(np.shape(proba)[1])
+
+
+def expected_grade(proba) -> np.ndarray:
+    """The grade (n,) int nearest to the expectation under proba (n, k); halfway between two it is the higher one.
+
+    The one rule for calling a grade by its expectation: `np.rint` would send 0.5 to 0 and 1.5 to 2.
+    """
+    return np.clip(np.floor(expectation(proba) + 0.5), 0, np.shape(proba)[1] - 1).astype(np.int64)
 
 
 def brier(y_true, proba, weights=None) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ortholib import metrics, stats
 from ortholib.errors import OrthoError, UsageError
-from ortholib.metrics import _adder, _as_weights, _ratio
+from ortholib.metrics import _adder, _as_binary, _as_weights, _ratio
 
 # odds at which a finding is worth acting on, 1 to 99 %: at 0 and 1 a false or a missed finding has no weight
 PROBABILITIES = np.arange(1, 100) / 100
@@ -67,9 +67,7 @@ def net_benefit(y_true, probability, thresholds=PROBABILITIES, weights=None) -> 
     reader would be indifferent. Vickers and Elkin, 2006, doi:10.1177/0272989X06295361. y_true (n,) of 0 and 1,
     probability (n,), thresholds (T,) rising, above 0 and below 1; anything else raises OrthoError.
     """
-    y, probability, thresholds = np.asarray(y_true), np.asarray(probability, float), np.asarray(thresholds, float)
-    if y.shape != probability.shape or not np.isin(y, (0, 1)).all():
-        raise OrthoError(f"y_true {y.shape} must be 0 or 1, one for each probability {probability.shape}")
+    (y, probability), thresholds = _as_binary(y_true, probability), np.asarray(thresholds, float)
     if not ((probability >= 0) & (probability <= 1)).all():
         bad = int(np.argmin((probability >= 0) & (probability <= 1)))
         raise OrthoError(f"net benefit needs probabilities; row {bad} is {probability[bad]}; apply a sigmoid before")
@@ -90,12 +88,7 @@ def net_benefit_all(y_true, thresholds=PROBABILITIES, weights=None) -> np.ndarra
 
 
 def decision_curve(
-    y_true,
-    probabilities: Mapping[str, np.ndarray],
-    groups,
-    thresholds=PROBABILITIES,
-    draws: int = stats.DRAWS,
-    seed: int = 0,
+    y_true, probabilities: Mapping[str, np.ndarray], groups, thresholds=PROBABILITIES, draws: int = stats.DRAWS
 ) -> pd.DataFrame:
     """Net benefit of each arm, of acting on all and on none, with pointwise group-clustered 95 % intervals.
 
@@ -112,8 +105,7 @@ def decision_curve(
         values["all"] = net_benefit_all(y_true, thresholds, weights)
         return {(arm, t): value[:, i] for arm, value in values.items() for i, t in enumerate(thresholds)}
 
-    table = stats.bootstrap(compute, groups, draws, seed)
-    table["strategy"], table["threshold"] = zip(*table["metric"], strict=True)
+    table = stats.bootstrap(compute, groups, draws, keys=("strategy", "threshold"))
     table = table.rename(columns={"value": "net_benefit"})
     columns = ["strategy", "threshold", "net_benefit", "low", "high", "n", "n_groups"]
     none = table[table["strategy"] == "all"].assign(strategy="none", net_benefit=0.0, low=0.0, high=0.0)

@@ -4,7 +4,6 @@ Rank 1 is best (Demšar, 2006, JMLR 7, 1). Blocks from one data set share images
 exploratory; and few blocks show little: with fewer than 5, nothing is computed, and the reason is stated.
 """
 
-from collections.abc import Mapping
 from itertools import combinations
 from math import factorial
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from scipy import stats as tests
 
 from ortholib.compare import ALPHA, read_arms
 from ortholib.errors import OrthoError, UsageError
+from ortholib.frames import need, refuse
 
 MIN_BLOCKS = 5
 MIN_UNITS = 20  # positives, and negatives; a block with fewer gives a value that is mostly noise
@@ -26,15 +26,9 @@ def blocks(predictions: pd.DataFrame, by: str) -> pd.DataFrame:
     Used are those with >= 20 positive and >= 20 negative units. `predictions`: unit_id, group, y_true (0 or 1) and
     `by`; a unit scored by several arms and seeds counts once. Missing columns or another truth raise OrthoError.
     """
-    absent = [column for column in ("unit_id", "group", "y_true", by) if column not in predictions.columns]
-    if absent:
-        raise OrthoError(f"predictions lack the columns {absent}; blocks are made by '{by}' and counted by class")
-    other = predictions.loc[~predictions["y_true"].isin((0, 1)), "y_true"]
-    if len(other):
-        raise OrthoError(f"y_true holds {other.iloc[0]}; blocks are chosen by 0 and 1: take a binary task")
-    if predictions[by].isna().any():
-        missing = predictions.loc[predictions[by].isna(), "unit_id"]
-        raise OrthoError(f"'{by}' is missing in {len(missing)} rows, first unit {missing.iloc[0]}; fill or drop them")
+    need(predictions, ("unit_id", "group", "y_true", by), f"predictions by {by}")
+    refuse(predictions, ~predictions["y_true"].isin((0, 1)), "y_true is not 0 or 1", "take a binary task", ["y_true"])
+    refuse(predictions, predictions[by].isna(), f"{by} is missing", "fill or drop them")
     rows = []
     for name, units in predictions.drop_duplicates([by, "unit_id"]).groupby(by):
         counts = {"positives": int((units["y_true"] == 1).sum()), "negatives": int((units["y_true"] == 0).sum())}
@@ -43,17 +37,15 @@ def blocks(predictions: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["block", "n_pos", "n_neg", "n_groups", "used", "reason"])
 
 
-def block_values(
-    predictions: pd.DataFrame, by: str, metric: str, thresholds: Mapping[str, float | Mapping[int, float]] | None = None
-) -> pd.DataFrame:
+def block_values(predictions: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
     """The metric of every arm, seeds averaged, in every block that `blocks` uses: index block, a column an arm.
 
-    `thresholds`: arm -> threshold, as for `compare.compare`, whose errors are raised too.
+    Raises what `blocks` and `compare.compare` raise, and OrthoError for a block that lacks an arm.
     """
     arms = list(predictions["arm"].unique()) if "arm" in predictions.columns else []
     used, values = blocks(predictions, by).query("used")["block"], []
     for block in used:
-        here = read_arms(predictions[predictions[by] == block], thresholds)
+        here = read_arms(predictions[predictions[by] == block])
         if set(here) != set(arms):
             raise OrthoError(f"block '{block}' lacks the arms {sorted(set(arms) - set(here))}; score it with every arm")
         values.append([here[arm].mean([metric])[metric][0] for arm in arms])
@@ -85,11 +77,9 @@ def friedman(values: pd.DataFrame) -> Friedman:
     df = (k - 1, (k - 1) * (n - 1))
     if n < MIN_BLOCKS:
         return Friedman(np.nan, np.nan, df, np.nan, mean_ranks, n, too_few(n))
-    spread = float(((ranks.to_numpy() - (k + 1) / 2) ** 2).sum())
-    if spread == 0:
+    if ranks.nunique(axis=1).max() == 1:
         return Friedman(np.nan, np.nan, df, np.nan, mean_ranks, n, "not computed: all arms are equal in every block")
-    # Conover, 1999, Practical Nonparametric Statistics, 5.8: without ties the usual 12 / (N k (k + 1)) form
-    chi2 = (k - 1) * n**2 * float(((mean_ranks - (k + 1) / 2) ** 2).sum()) / spread
+    chi2 = float(tests.friedmanchisquare(*ranks.to_numpy().T).statistic)
     if np.isclose(chi2, n * (k - 1), rtol=1e-12):
         orders = factorial(k) / np.prod([factorial(m) for m in np.unique(ranks.iloc[0], return_counts=True)[1]])
         return Friedman(chi2, np.inf, df, float(orders) ** (1 - n), mean_ranks, n, "")

@@ -7,7 +7,6 @@ every draw of the bootstrap, where the target is taken anew. A reference arm of 
 mean in each, and then counts so too. Intervals are about other validation units, not about other trainings.
 """
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import pandas as pd
 
 from ortholib import compare, prose, stats
 from ortholib.errors import OrthoError, UsageError
+from ortholib.frames import need, refuse
 from ortholib.metrics import Ranking
 
 METRICS = {"epochs_to_reference": "epochs", "minutes_to_reference": "minutes"}  # metric -> its unit
@@ -37,7 +37,7 @@ class Course(NamedTuple):
     seconds: np.ndarray
 
 
-def table(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+def table(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS) -> pd.DataFrame:
     """Epochs and minutes to the reference arm's final ROC AUC, one row an arm and metric, with 95 % intervals.
 
     All courses hold the same units and E; the arms may differ in the number of seeds. A seed that does not reach the
@@ -58,21 +58,17 @@ def table(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS, s
         found = {arm: trainings.mean(arm, target, weights) for arm in trainings.of_arm}
         return {(arm, metric): value for arm, both in found.items() for metric, value in both.items()}
 
-    found = stats.bootstrap(compute, trainings.groups, draws, seed)
-    found["arm"], found["metric"] = zip(*found["metric"], strict=True)
+    found = stats.bootstrap(compute, trainings.groups, draws, keys=("arm", "metric"))
     target = trainings.target(reference)
     first = {arm: [run.first_epoch(target)[0] for run in runs] for arm, runs in trainings.of_arm.items()}
-    reached = {arm: sum(bool(epoch <= trainings.epochs) for epoch in of_arm) for arm, of_arm in first.items()}
-    found["reached"], found["seeds"] = (
-        found["arm"].map(reached),
-        found["arm"].map({a: len(f) for a, f in first.items()}),
-    )
+    found["reached"] = [sum(bool(epoch <= trainings.epochs) for epoch in first[arm]) for arm in found["arm"]]
+    found["seeds"] = [len(first[arm]) for arm in found["arm"]]
     found["epochs"], found["reference"], found["target"] = trainings.epochs, reference, float(target[0])
     found["reason"] = [_reason(row) for row in found.itertuples()]
     return found[COLUMNS]
 
 
-def differences(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS, seed: int = 0) -> pd.DataFrame:
+def differences(courses: Iterable[Course], reference: str, draws: int = stats.DRAWS) -> pd.DataFrame:
     """Every other arm minus the reference in both metrics of `table`, rows and columns as of `compare.paired`.
 
     Negative = the arm is sooner there. All rows are one family of Holm's correction. Errors: those of `table`, and
@@ -85,7 +81,7 @@ def differences(courses: Iterable[Course], reference: str, draws: int = stats.DR
 
     computes = {arm: compute_of(arm) for arm in trainings.of_arm}
     pairs = [(arm, reference) for arm in computes if arm != reference]
-    return compare.paired(computes, trainings.groups, pairs, draws, seed)
+    return compare.paired(computes, trainings.groups, pairs, draws)
 
 
 def told(table: pd.DataFrame, differences: pd.DataFrame) -> str:
@@ -186,59 +182,40 @@ def _read(courses: Iterable[Course], reference: str) -> _Trainings:
     arms = list(dict.fromkeys(course.arm for course in courses))
     if reference not in arms:
         raise UsageError(f"no arm '{reference}' to be the reference; there are: {arms}")
-    counts = [_count_epochs(course) for course in courses]
-    n_epochs, by_key = counts[0], {}
-    for course, count in zip(courses, counts, strict=True):
-        if count != n_epochs:
-            raise OrthoError(
-                f"{_name(course)} has {count} epochs, {_name(courses[0])} has {n_epochs}; "
-                "epochs are missing: train all equally long"
-            )
+    columns, by_key, frames = _columns(courses[0]), {}, []
+    for course in courses:
+        own = _columns(course)
+        if own != columns:
+            counts = f"{len(own)} epochs, {_name(courses[0])} has {len(columns)}"
+            raise OrthoError(f"{_name(course)} has {counts}; epochs are missing: train all equally long")
         if (course.arm, course.seed) in by_key:
             raise OrthoError(f"{_name(course)} is given twice; give each training once")
-        by_key[course.arm, course.seed] = course
-    columns = [f"epoch_{e}" for e in range(1, n_epochs + 1)]
-    frames = []
-    for course in courses:
-        _check_scores(course, columns)
+        by_key[course.arm, course.seed] = np.asarray(course.seconds, dtype=np.float64)
         last = course.scores[columns[-1]]
         frames.append(course.scores.assign(arm=course.arm, seed=course.seed, score_0=1 - last, score_1=last))
     read = compare.read_arms(pd.concat(frames, ignore_index=True))
     of_arm = {
         arm: [
-            _Training(
-                [Ranking(run["y_true"], run[column]) for column in columns],
-                np.asarray(by_key[arm, run["seed"].iloc[0]].seconds, dtype=np.float64),
-            )
+            _Training([Ranking(run["y_true"], run[c]) for c in columns], by_key[arm, run["seed"].iloc[0]])
             for run in read[arm].runs
         ]
         for arm in arms
     }
-    return _Trainings(of_arm, read[reference].runs[0]["group"].to_numpy(), n_epochs)
+    return _Trainings(of_arm, read[reference].runs[0]["group"].to_numpy(), len(columns))
 
 
-def _count_epochs(course: Course) -> int:
-    """E of a course whose columns are epoch_1 ... epoch_E and whose seconds are (E,)."""
-    found = [re.fullmatch(r"epoch_(\d+)", str(column)) for column in course.scores.columns]
-    numbers = sorted(int(match[1]) for match in found if match)
-    absent = sorted(set(range(1, max(numbers, default=1) + 1)) - set(numbers))
-    if absent:
-        names = [f"epoch_{e}" for e in absent]
-        raise OrthoError(f"{_name(course)} lacks the columns {names}; store the scores after every epoch")
-    seconds = np.asarray(course.seconds, dtype=np.float64)
-    if seconds.shape != (len(numbers),) or not (np.isfinite(seconds) & (seconds > 0)).all():
-        raise OrthoError(f"seconds of {_name(course)} are {seconds}; expected {len(numbers)} positive, one an epoch")
-    return len(numbers)
-
-
-def _check_scores(course: Course, columns: list[str]) -> None:
+def _columns(course: Course) -> list[str]:
+    """epoch_1 ... epoch_E of a course, checked together with its seconds (E,)."""
+    scores, seconds = course.scores, np.asarray(course.seconds, dtype=np.float64)
+    found = scores.filter(regex=r"^epoch_\d+$").shape[1]
+    columns = [f"epoch_{e}" for e in range(1, max(found, 1) + 1)]
+    need(scores, columns, f"{_name(course)} scores after every epoch")
+    if seconds.shape != (found,) or not (np.isfinite(seconds) & (seconds > 0)).all():
+        raise OrthoError(f"seconds of {_name(course)} are {seconds}; expected {found} positive, one an epoch")
     for column in columns:
-        bad = ~course.scores[column].between(0, 1).to_numpy()
-        if bad.any():
-            raise OrthoError(
-                f"{column} of {_name(course)} is no probability in {bad.sum()} of {len(bad)} rows "
-                f"(first: row {int(bad.argmax())}); apply softmax or sigmoid before, or rerun that fit"
-            )
+        what, remedy = f"{column} of {_name(course)} is no probability", "apply softmax or sigmoid, or rerun that fit"
+        refuse(scores, ~scores[column].between(0, 1), what, remedy, ["unit_id", column])
+    return columns
 
 
 def _name(course: Course) -> str:

@@ -1,6 +1,6 @@
 """What moves a value: another training seed, or another test set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -36,19 +36,12 @@ def components(values, drawn) -> dict[str, float]:
     return {name: float(sd) for name, sd in (seeds | sampling).items()}
 
 
-def seed_spread(
-    predictions: pd.DataFrame,
-    names: Iterable[str],
-    *,
-    draws: int = stats.DRAWS,
-    seed: int = 0,
-    threshold: float | Mapping[int, float] | None = None,
-) -> pd.DataFrame:
+def seed_spread(predictions: pd.DataFrame, names: Iterable[str], *, draws: int = stats.DRAWS) -> pd.DataFrame:
     """`components` of each metric of one arm, one row a metric: metric, value, seeds, then the four deviations.
 
     Arguments and errors are those of `evaluation.evaluate`; fewer than 2 groups raise OrthoError.
     """
-    arm, names = read_arm(predictions, threshold), list(names)
+    arm, names = read_arm(predictions), list(names)
     count_groups(arm.runs[0]["group"])
     value = arm.mean(names)
     by_seed = [compute(None) for compute in arm.computes]
@@ -57,11 +50,10 @@ def seed_spread(
         found = [compute(weights) for compute in arm.computes]
         return {(name, s): of_seed[name] for s, of_seed in enumerate(found) for name in names}
 
-    drawn = stats.bootstrap_draws(each, arm.runs[0]["group"], draws, seed)
+    drawn = stats.bootstrap_draws(each, arm.runs[0]["group"], draws)
     rows = []
     for name in names:
-        of_seeds = components(
-            [float(of_seed[name][0]) for of_seed in by_seed], [drawn[name, s] for s in range(len(by_seed))]
-        )
-        rows.append({"metric": name, "value": float(value[name][0]), "seeds": len(by_seed), **of_seeds})
+        values, of_seeds = zip(*((of_seed[name][0], drawn[name, s]) for s, of_seed in enumerate(by_seed)), strict=True)
+        found = {"metric": name, "value": float(value[name][0]), "seeds": len(by_seed)}
+        rows.append(found | components(values, of_seeds))
     return pd.DataFrame(rows)

@@ -67,11 +67,12 @@ def bootstrap(
     groups,
     draws: int = DRAWS,
     seed: int = 0,
-    level: float = LEVEL,
+    keys: tuple[str, ...] = ("metric",),
 ) -> pd.DataFrame:
-    """Point value and percentile interval of every metric, one row each.
+    """Point value and percentile 95 % interval of every metric, one row each.
 
     `metrics`: name -> function of weights (D, n) giving (D,), or one such function giving name -> (D,).
+    `keys`: the columns that hold a name; several where names are tuples.
     Columns: metric, value, low, high, n (rows), n_groups, draws (made), n_undefined_draws, reason (empty, or why a
     number is missing or to be read with care).
     """
@@ -81,15 +82,14 @@ def bootstrap(
     drawn = bootstrap_draws(compute, groups, draws, seed) if n_groups > 1 else {name: np.empty(0) for name in point}
     rows = []
     for name, value in point.items():
-        low, high, n_undefined, reason = percentile_interval(float(value[0]), drawn[name], n_groups, level)
-        rows.append((name, float(value[0]), low, high, len(codes), n_groups, len(drawn[name]), n_undefined, reason))
-    columns = ["metric", "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"]
+        low, high, n_undefined, reason = percentile_interval(float(value[0]), drawn[name], n_groups)
+        numbers = (float(value[0]), low, high, len(codes), n_groups, len(drawn[name]), n_undefined, reason)
+        rows.append((*(name if len(keys) > 1 else [name]), *numbers))
+    columns = [*keys, "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def percentile_interval(
-    value: float, drawn: np.ndarray, n_groups: int, level: float = LEVEL
-) -> tuple[float, float, int, str]:
+def percentile_interval(value: float, drawn: np.ndarray, n_groups: int) -> tuple[float, float, int, str]:
     """(low, high, undefined draws, reason) of one metric from its draws (draws,); bounds that are not given are NaN."""
     n_undefined = int(np.isnan(drawn).sum())
     missing = (np.nan, np.nan, n_undefined)
@@ -102,7 +102,7 @@ def percentile_interval(
     if n_undefined > MAX_UNDEFINED * len(drawn):
         share = f"{n_undefined} of {len(drawn)} draws are undefined"
         return *missing, f"no interval: {share}, more than {MAX_UNDEFINED:.0%}"
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # Repeated rows inflate plug-in distances such as ECE: then the interval can miss the value it is printed beside.
     outside = not low - 1e-12 <= value <= high + 1e-12  # rounding of sums in another order is no bias
     reason = "value outside its interval: the metric is biased under resampling" if outside else ""

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ortholib.errors import OrthoError
+from ortholib.frames import need, one_each, refuse
 from ortholib.ledger import CONTEXT, KINDS, METRICS, UNSTATED
 
 REPRODUCED = "reproduced"
@@ -38,20 +39,11 @@ DIFFERENCES += ("initial_reference", "difference", "low", "high", "low_holm", "h
 # What else tells something of a metric or of a task, though it is not the same; the nearest first.
 NEAR = {"kappa_weighted": ("kappa_quadratic", "kappa_linear"), "abnormal": ("oa",)}
 # What has to be the same: in words, in the ledger, in our rows.
-SAME = (
-    ("task", "task", "task"),
-    ("metric", "metric", "metric"),
-    ("data set", "set", "dataset"),
-    ("split", "split", "split"),
-    ("arm", "arm", "arm"),
-    ("network", "network", "backbone"),
-    ("initial weights", "initial", "initial"),
-)
-SAME_REFERENCE = (
-    ("reference", "reference", "reference"),
-    ("network of the reference", "network_reference", "backbone_reference"),
-    ("initial weights of the reference", "initial_reference", "initial_reference"),
-)
+SAME = [(name, name, name) for name in ("task", "metric")]
+SAME += [("data set", "set", "dataset"), ("split", "split", "split"), ("arm", "arm", "arm")]
+SAME += [("network", "network", "backbone"), ("initial weights", "initial", "initial")]
+SAME_REFERENCE = [("reference", "reference", "reference")]
+SAME_REFERENCE += [(f"{what} of the reference", f"{a}_reference", f"{b}_reference") for what, a, b in SAME[-2:]]
 RANK = (NOT_REPRODUCED, NO_DIFFERENCE, RELATED, UNTESTABLE, REPRODUCED)  # which comparison of a claim is shown
 
 
@@ -67,7 +59,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(claim: pd.DataFrame, rows: pd.DataFrame) -> Verdict:
-    """The verdict on one number or claim (`ledger.claim`) by rows of one setting.
+    """The verdict on one number or claim (rows of `ledger.table`) by rows of one setting.
 
     rows, for a number: columns `VALUES`, as `evaluation.evaluate` gives them, with what they are about. For a claim:
     columns `DIFFERENCES`, as `compare.compare` gives them, with what they are about and the network and initial weights
@@ -157,18 +149,11 @@ def _kind(claim: pd.DataFrame) -> str:
 
 
 def _check_rows(rows: pd.DataFrame, needed: tuple[str, ...]) -> None:
-    absent = [column for column in needed if column not in rows]
-    if absent:
-        raise OrthoError(f"the rows lack {', '.join(absent)}; a verdict needs {', '.join(needed)}.")
-    for column in SETTING:
-        if column in rows and rows[column].nunique(dropna=False) > 1:
-            raise OrthoError(f"several {column} in one table: {[*rows[column].unique()[:5]]}; pick one or use `judge`.")
+    need(rows, needed, "the rows of a verdict")
+    one_each(rows, SETTING, "pick one or use `judge`")
     ends = [("low", "high")] + [("low_holm", "high_holm")] * ("low_holm" in needed)
     for low, high in ends:
-        wrong = rows[rows[low] > rows[high]]
-        if len(wrong):
-            one = wrong.iloc[0]
-            raise OrthoError(f"{one['arm']}, {one['metric']}: {low} {one[low]} is above {high} {one[high]}; run again.")
+        refuse(rows, rows[low] > rows[high], f"{low} above {high}", "run again", ["arm", "metric", low, high])
 
 
 def _compare(comparison: pd.Series, rows: pd.DataFrame) -> Verdict:
@@ -245,7 +230,7 @@ def _bearing(comparison: pd.Series, rows: pd.DataFrame) -> pd.DataFrame:
 def _apart(comparison: pd.Series, row: pd.Series) -> list[str]:
     """What is not the same: in words, one entry each."""
     found = []
-    for words, theirs, ours in (*SAME, *(() if comparison["kind"] == "value" else SAME_REFERENCE)):
+    for words, theirs, ours in SAME + ([] if comparison["kind"] == "value" else SAME_REFERENCE):
         free = words == "split" and comparison[theirs] == UNSTATED  # a paper that states no split fits any
         if not free and (comparison[theirs] != row[ours] or comparison[theirs] == UNSTATED):
             found.append(f"{words}: published {comparison[theirs]}, ours {row[ours]}")

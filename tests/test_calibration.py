@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
+from scores import frame
 from sklearn.metrics import log_loss
 
 from ortholib import calibration as cal
@@ -19,14 +20,6 @@ def overconfident(k: int, n: int = 4000, true_temperature: float = 2.5, seed: in
     honest = softmax(logits, axis=1)
     y = np.array([rng.choice(k, p=p) for p in honest])
     return y, softmax(true_temperature * logits, axis=1)
-
-
-def frame(y, proba, seed=None, prefix: str = "u") -> pd.DataFrame:
-    table = pd.DataFrame({"unit_id": [f"{prefix}{i:05d}" for i in range(len(y))], "group": np.arange(len(y)) // 2})
-    table["y_true"] = y
-    for c, column in enumerate(np.asarray(proba).T):
-        table[f"score_{c}"] = column
-    return table if seed is None else table.assign(seed=seed)
 
 
 @pytest.mark.parametrize("k", [2, 5])
@@ -70,28 +63,18 @@ def test_temperature_at_its_bounds_and_zeros():
         cal.temperature([2], [[0.5, 0.5]])
 
 
-def test_nll_equals_scikit_learn_and_ece_the_metric():
+def test_nll_equals_scikit_learn():
     y, proba = overconfident(3, n=400)
     weights = np.random.default_rng(1).poisson(1.0, (3, 400)).astype(float)
     for i, w in enumerate(weights):
         assert cal.nll(y, proba, weights)[i] == pytest.approx(log_loss(y, proba, sample_weight=w, labels=range(3)))
-    called = cal.event_ece(proba.max(1), proba.argmax(1) == y, weights=weights)
-    np.testing.assert_allclose(called, metrics.ece(y, proba, weights))
-    score, happened = proba[:, 1], y == 1
-    for bins in (5, 10):
-        expected = 0.0
-        for b in range(bins):
-            inside = (score > b / bins) & (score <= (b + 1) / bins)
-            expected += abs((happened[inside] - score[inside]).sum()) / 400
-        assert cal.event_ece(score, happened, bins)[0] == pytest.approx(expected)
 
 
 def test_before_and_after_on_test_with_the_temperature_of_validation():
     parts = {}
     for part, base in (("val", 0), ("test", 10)):
-        runs = [frame(*overconfident(2, 600, 2.5, base), seed=s, prefix=part) for s in (3, 4)]
-        runs[1]["score_1"] = cal.scaled(runs[1][["score_0", "score_1"]].to_numpy(), 0.5)[:, 1]
-        runs[1]["score_0"] = 1 - runs[1]["score_1"]
+        y, proba = overconfident(2, 600, 2.5, base)
+        runs = [frame(y, proba, seed=3), frame(y, cal.scaled(proba, 0.5), seed=4)]
         parts[part] = pd.concat(runs).sample(frac=1, random_state=0)
     table = cal.before_after(parts["val"], parts["test"], draws=200)
     fitted = cal.temperatures(parts["val"])
@@ -121,7 +104,6 @@ def test_predictions_without_seeds():
     y, proba = overconfident(5, 300)
     table = cal.before_after(frame(y, proba), frame(y, proba), draws=20)
     one_block = pd.DataFrame(proba, columns=[f"score_{c}" for c in range(5)])  # such columns are read as they lie
-    one_block = one_block.assign(unit_id=np.arange(300), group=np.arange(300) // 2, y_true=y)
     changed = cal.rescaled(one_block, {None: 2.0})
     np.testing.assert_allclose(one_block["score_0"], proba[:, 0])
     np.testing.assert_allclose(changed["score_0"], cal.scaled(proba, 2.0)[:, 0])

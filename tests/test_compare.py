@@ -201,15 +201,16 @@ def refused(table, pattern, error=OrthoError, **asked):
 
 def test_predictions_that_cannot_be_compared(table):
     strong, first = table["arm"] == "strong", table["unit_id"] == "u000"
-    refused(table[~(strong & first)], r"'plain' and 'strong' scored different units \(1 in one only, such as u000\)")
-    refused(pd.concat([table, table[:1]]), "repeated unit_id in seed 0: 1 of .* first unit u000")
-    refused(table.assign(score_1=table["score_1"].where(~first)), "score_1 is missing: 2 of .* first unit u000")
-    refused(table.assign(y_true=table["y_true"].where(~(strong & first), 1 - table["y_true"])), "y_true of 1 units in")
-    refused(table.assign(group=table["group"].where(~(strong & first), 99)), "group of 1 units in arm 'strong'")
+    refused(table[~(strong & first)], r"'plain' and arm 'strong' scored .* \(1 in one only, such as u000\)")
+    refused(pd.concat([table, table[:1]]), "repeated unit_id in seed 0: 1 of .* first unit_id u000")
+    refused(table.assign(score_1=table["score_1"].where(~first)), "score_1 is missing: 2 of .* first unit_id u000")
+    turned = table["y_true"].where(~(strong & first), 1 - table["y_true"])
+    refused(table.assign(y_true=turned), "y_true in arm 'strong' is not that in arm 'plain': 1 of")
+    refused(table.assign(group=table["group"].where(~(strong & first), 99)), "group in arm 'strong' is not")
     refused(table.assign(group="p1"), r"all \d+ units are of one group \(p1\); a comparison needs 2")
     refused(table.assign(y_true=0), r"all \d+ units are of one class \(0\)")
-    refused(table.drop(columns="arm"), "lack the column 'arm'")
-    refused(table.assign(arm=table["arm"].where(~strong)), "arm is missing in .* rows")
+    refused(table.drop(columns="arm"), "predictions: no column arm")
+    refused(table.assign(arm=table["arm"].where(~strong)), "arm is missing: .* rows")
     refused(table.assign(dataset=np.where(strong, "x", "y")), "several dataset in one table")
     refused(table[:0], "no rows")
     with pytest.raises(OrthoError, match="the 3 units are of 1 group"):

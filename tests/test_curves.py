@@ -3,24 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scores import N, frame, scored
 from sklearn import metrics as sk
 
 from ortholib import curves, metrics
 from ortholib.errors import OrthoError, UsageError
 
-N = 300
 GRID = np.array([0, 0.013, 0.1, 0.25, 0.5, 0.77, 1])
-
-
-def scored(n_scores: int, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    y = (rng.random(N) < 0.3).astype(int)
-    return y, np.round(np.clip(rng.normal(0.4 + 0.2 * y, 0.2), 0, 1) * n_scores) / n_scores
-
-
-def frame(y, score, **more) -> pd.DataFrame:
-    table = pd.DataFrame({"unit_id": [f"u{i}" for i in range(len(y))], "group": np.arange(len(y)) // 2, "y_true": y})
-    return table.assign(score_0=1 - score, score_1=score, **more)
 
 
 @pytest.mark.parametrize("n_scores", [3, 12, 10**9])
@@ -57,7 +46,7 @@ def test_undefined_and_refused():
         assert np.isnan(curves.sensitivity_at(y, [0.1, 0.2], GRID)).all()
         assert np.isnan(curves.precision_at(y, [0.1, 0.2], GRID)).all()
     assert np.isnan(curves.sensitivity_at([], [], GRID)).all()
-    with pytest.raises(OrthoError, match="score 1 is not finite"):
+    with pytest.raises(OrthoError, match=r"1 of 2 scores are not finite \(first: row 1"):
         curves.sensitivity_at([0, 1], [0.5, np.nan])
     with pytest.raises(OrthoError, match="must be 0 or 1"):
         curves.precision_at([0, 2], [0.5, 0.1])

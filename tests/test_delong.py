@@ -166,9 +166,6 @@ def test_bad_input_is_refused():
     table = predictions(y_true, {("x", 0): scores[0], ("y", 0): scores[1]}, group)
     with pytest.raises(OrthoError, match="scored different units"):
         compare_areas(table.iloc[1:])
-    with pytest.raises(UsageError, match=r"no arm \['z'\]"):
-        compare_areas(table, [("x", "z")])
-    graded = table.assign(score_2=0.0)
-    with pytest.raises(OrthoError, match=r"\{'x': 3, 'y': 3\} classes, expected 2"):
-        compare_areas(graded)
+    with pytest.raises(UsageError, match="areas under ROC curves: for 2 classes; these predictions have 3"):
+        compare_areas(table.assign(score_2=0.0))
     assert isinstance(delong(y_true, scores), Areas)

@@ -85,7 +85,7 @@ def test_froc_is_its_definition(coco, digits):
     detections, truths, expected, _ = coco
     matches = det.match(detections.assign(score=detections["score"].round(digits)), truths, expected["images"])
     weights = np.random.default_rng(0).poisson(1.0, (3, len(matches.images))).astype(float)
-    found = det.froc(matches, det.RATES, 0.5, weights)
+    found = det.froc(matches, weights)
     for i, repeats in enumerate(weights):
         np.testing.assert_allclose(found[i], [naive_froc(matches, repeats, rate) for rate in det.RATES])
     assert (np.diff(found, axis=1) >= 0).all()
@@ -133,10 +133,10 @@ def test_nothing_found_and_nothing_to_find():
     ("call", "error", "message"),
     [
         (lambda d, t: det.match(d, t, ["a", "a"]), OrthoError, "image a is twice"),
-        (lambda d, t: det.match(d, t, ["b"]), OrthoError, "1 detections are on images that were not scored .first: a"),
-        (lambda d, t: det.match(d.assign(score=np.nan), t, ["a"]), OrthoError, "1 of the detections are no boxes"),
-        (lambda d, t: det.match(d, t.assign(x1=-1.0), ["a"]), OrthoError, "1 of the truths are no boxes"),
-        (lambda d, t: det.match(d.drop(columns="score"), t, ["a"]), OrthoError, "lack the columns .'score'"),
+        (lambda d, t: det.match(d, t, ["b"]), OrthoError, "images that were not scored: 1 .* image_id a"),
+        (lambda d, t: det.match(d.assign(score=np.nan), t, ["a"]), OrthoError, "detections that are no boxes: 1 .* a"),
+        (lambda d, t: det.match(d, t.assign(x1=-1.0), ["a"]), OrthoError, "truths that are no boxes"),
+        (lambda d, t: det.match(d.drop(columns="score"), t, ["a"]), OrthoError, "detections: no column score"),
         (lambda d, t: det.match(pd.concat([d.assign(arm=1), d.assign(arm=2)]), t, ["a"]), OrthoError, "several arm"),
         (lambda d, t: det.froc(det.match(d, t, ["a"], 0.3)), UsageError, "not matched at IoU 0.5"),
         (lambda d, t: det.detection_table(det.match(d, t, ["a"], 0.5), ["a"]), UsageError, "COCO's rule needs"),

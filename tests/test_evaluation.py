@@ -3,38 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scores import N, frame, graded, scored
 from sklearn import metrics as sk
 
 from ortholib.errors import OrthoError, UsageError
 from ortholib.evaluation import evaluate
-
-N = 300
-
-
-def scored(n_scores: int = 12, n: int = N, seed: int = 0):
-    """Labels and scores on a grid of n_scores values: most pairs of rows are tied at 12."""
-    rng = np.random.default_rng(seed)
-    y = (rng.random(n) < 0.3).astype(int)
-    return y, np.round(np.clip(rng.normal(0.4 + 0.2 * y, 0.2), 0, 1) * n_scores) / n_scores
-
-
-def graded(k: int = 4, n: int = N, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, k, n)
-    logits = rng.normal(size=(n, k)) - np.abs(np.arange(k) - y[:, None])
-    return y, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-
-
-def frame(y, proba, seed=None, per_group: int = 2) -> pd.DataFrame:
-    units = np.arange(len(y))
-    table = pd.DataFrame({"unit_id": [f"u{i:04d}" for i in units], "group": units // per_group, "y_true": y})
-    for c, score in enumerate(np.asarray(proba).T):
-        table[f"score_{c}"] = score
-    return table if seed is None else table.assign(seed=seed)
-
-
-def two(score) -> np.ndarray:
-    return np.column_stack([1 - score, score])
 
 
 def row(table, metric):
@@ -43,7 +16,7 @@ def row(table, metric):
 
 def test_evaluate_two_classes():
     y, score = scored()
-    table = evaluate(frame(y, two(score)), draws=200, threshold=0.5)
+    table = evaluate(frame(y, score), draws=200, threshold=0.5)
     assert list(table.columns) == [
         *("metric", "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"),
         *("seeds", "seed_sd", "threshold"),
@@ -58,26 +31,26 @@ def test_evaluate_two_classes():
     assert row(table, "ppv")["value"] == pytest.approx(sk.precision_score(y, score >= 0.5))
     assert row(table, "mcc")["value"] == pytest.approx(sk.matthews_corrcoef(y, score >= 0.5))
     assert row(table, "f1")["threshold"] == 0.5 and np.isnan(row(table, "brier")["threshold"])
-    shuffled = evaluate(frame(y, two(score)).sample(frac=1, random_state=0), draws=200, threshold=0.5)
+    shuffled = evaluate(frame(y, score).sample(frac=1, random_state=0), draws=200, threshold=0.5)
     pd.testing.assert_frame_equal(table, shuffled)
 
 
 def test_sensitivity_at_a_specificity_takes_its_own_threshold():
     y, score = scored()
-    plain = evaluate(frame(y, two(score)), draws=50, threshold=0.5)
-    table = evaluate(frame(y, two(score)), draws=50, threshold=0.5, specificity_threshold=0.7)
+    plain = evaluate(frame(y, score), draws=50, threshold=0.5)
+    table = evaluate(frame(y, score), draws=50, threshold=0.5, specificity_threshold=0.7)
     pd.testing.assert_frame_equal(table[: len(plain)], plain)
     found, reached = row(table, "sensitivity_at_specificity"), row(table, "specificity_reached")
     assert found["value"] == pytest.approx(sk.recall_score(y, score >= 0.7)) and found["threshold"] == 0.7
     assert reached["value"] == pytest.approx(sk.recall_score(y, score >= 0.7, pos_label=0))
-    two_seeds = pd.concat([frame(y, two(score), seed=s) for s in (0, 1)])
+    two_seeds = pd.concat([frame(y, score, seed=s) for s in (0, 1)])
     by_seed = evaluate(two_seeds, draws=50, specificity_threshold={0: 0.6, 1: 0.8})
     expected = np.mean([sk.recall_score(y, score >= t) for t in (0.6, 0.8)])
     assert row(by_seed, "sensitivity_at_specificity")["value"] == pytest.approx(expected)
     assert row(by_seed, "sensitivity_at_specificity")["threshold"] == pytest.approx(0.7)
-    unknown = row(evaluate(frame(y, two(score)), draws=50, specificity_threshold=np.nan), "specificity_reached")
+    unknown = row(evaluate(frame(y, score), draws=50, specificity_threshold=np.nan), "specificity_reached")
     assert np.isnan(unknown["value"]) and "operating.threshold_at_specificity" in unknown["reason"]
-    nobody = evaluate(frame(y, two(score)), draws=50, threshold=2)
+    nobody = evaluate(frame(y, score), draws=50, threshold=2)
     assert "no unit is called class 1" in row(nobody, "ppv")["reason"]
     assert "in one class" in row(nobody, "mcc")["reason"]
 
@@ -105,7 +78,7 @@ def test_evaluate_grades():
 
 def test_columns_of_classes_that_only_another_task_has_do_not_count():
     y, score = scored()
-    plain = frame(y, two(score))
+    plain = frame(y, score)
     pd.testing.assert_frame_equal(
         evaluate(plain.assign(score_2=np.nan, score_3=np.nan), draws=50), evaluate(plain, draws=50)
     )
@@ -115,7 +88,7 @@ def test_columns_of_classes_that_only_another_task_has_do_not_count():
 
 def test_seeds_are_averaged_under_shared_draws():
     y, _ = scored()
-    probas = [two(scored(50, seed=s)[1]) for s in (0, 5, 9)]
+    probas = [scored(50, seed=s)[1] for s in (0, 5, 9)]
     alone = [evaluate(frame(y, proba), draws=50, threshold=0.4) for proba in probas]
     shuffled = [frame(y, p, seed=s).sample(frac=1, random_state=s) for s, p in enumerate(probas)]
     table = evaluate(pd.concat(shuffled), draws=50, threshold={0: 0.4, 1: 0.4, 2: 0.4})
@@ -134,11 +107,11 @@ def test_every_missing_number_has_its_reason():
     y, score = scored(n=40)
     grades, proba = graded(n=40)
     tables = {
-        "one class": evaluate(frame(np.zeros(40, int), two(score)), draws=50, threshold=0.5),
-        "one group": evaluate(frame(y, two(score), per_group=40), draws=50, threshold=0.5),
-        "empty": evaluate(frame(y, two(score)).iloc[:0], draws=50, threshold=0.5),
-        "rare": evaluate(frame(np.arange(40) < 1, two(score)), draws=50, threshold=0.5),
-        "no threshold": evaluate(frame(y, two(score)), draws=50),
+        "one class": evaluate(frame(np.zeros(40, int), score), draws=50, threshold=0.5),
+        "one group": evaluate(frame(y, score, per_group=40), draws=50, threshold=0.5),
+        "empty": evaluate(frame(y, score).iloc[:0], draws=50, threshold=0.5),
+        "rare": evaluate(frame(np.arange(40) < 1, score), draws=50, threshold=0.5),
+        "no threshold": evaluate(frame(y, score), draws=50),
         "absent grade": evaluate(frame(np.minimum(grades, 2), proba), draws=50),
         "empty grades": evaluate(frame(grades, proba).iloc[:0], draws=50),
         "one grade": evaluate(frame(np.ones(40, int), np.eye(4)[np.ones(40, int)]), draws=50),
@@ -162,7 +135,7 @@ def test_every_missing_number_has_its_reason():
 
 def test_equal_scores_are_one_half_and_say_so():
     y, _ = scored()
-    table = evaluate(frame(y, two(np.full(N, 0.3))), draws=50, threshold=0.5)
+    table = evaluate(frame(y, np.full(N, 0.3)), draws=50, threshold=0.5)
     assert list(row(table, "roc_auc")[["value", "low", "high"]]) == [0.5] * 3
     assert row(table, "average_precision")["value"] == pytest.approx(y.mean())
     assert "all scores are equal" in row(table, "roc_auc")["reason"]
@@ -176,7 +149,7 @@ def test_equal_scores_are_one_half_and_say_so():
         (lambda t: t.assign(y_true=t["y_true"].where(t.index != 3, 2)), "y_true is not in 0..1.* u0003"),
         (lambda t: t.assign(score_1=t["score_1"] * 30 - 5), "no probabilities.* u0000"),
         (lambda t: pd.concat([t, t.iloc[[4]]]), "repeated unit_id.* u0004"),
-        (lambda t: t.drop(columns="group"), "lack the columns .'group'"),
+        (lambda t: t.drop(columns="group"), "predictions: no column group"),
         (lambda t: t.assign(arm=["a", "b"] * 150), "several arm"),
         (lambda t: pd.concat([t.assign(seed=0), t[1:].assign(seed=1)]), "different units .1 in one only, such as u000"),
         (lambda t: pd.concat([t.assign(seed=0), t.assign(seed=1, y_true=0)]), "y_true in seed 1 is not that in seed 0"),
@@ -185,14 +158,14 @@ def test_equal_scores_are_one_half_and_say_so():
 def test_predictions_that_cannot_be_meant_are_errors(spoil, message):
     y, score = scored()
     with pytest.raises(OrthoError, match=message):
-        evaluate(spoil(frame(y, two(score))), draws=10, threshold=0.5)
+        evaluate(spoil(frame(y, score)), draws=10, threshold=0.5)
 
 
 def test_wrong_usage_is_named():
     y, score = scored()
     with pytest.raises(UsageError, match=r"no metric \['kappa'\]"):
-        evaluate(frame(y, two(score)), draws=10, names=["kappa"])
+        evaluate(frame(y, score), draws=10, names=["kappa"])
     with pytest.raises(UsageError, match="no threshold for seed 1"):
-        evaluate(frame(y, two(score), seed=1), draws=10, threshold={0: 0.5})
+        evaluate(frame(y, score, seed=1), draws=10, threshold={0: 0.5})
     with pytest.raises(UsageError, match="for 4 classes"):
         evaluate(frame(*graded()), draws=10, threshold=0.5)

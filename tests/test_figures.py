@@ -75,10 +75,9 @@ def radiographs(count: int, size: int, grain: float = 10) -> np.ndarray:
 
 MATRIX = np.array([[540, 60, 37], [150, 70, 74], [2, 65, 490]])
 ONE_BOX = [np.array([[20, 10, 60, 50]]), np.zeros((0, 4))]
-CHANCE = np.random.default_rng(1).beta(5, 2, 600)
 
 FIGURES = {
-    "classes": lambda: figures.class_counts(knees(), "knees"),
+    "classes": lambda: figures.class_counts(knees()),
     "classes of one part": lambda: figures.class_counts(knees()[:5]),
     "classes, two parts": lambda: figures.class_counts(knees()[:10]),
     "classes of six parts": lambda: figures.class_counts(
@@ -113,8 +112,6 @@ FIGURES = {
     "recall": lambda: figures.recall_bars(recalls()),
     "recall, no interval": lambda: figures.recall_bars(recalls().assign(low=NAN, high=NAN)),
     "recall, no value": lambda: figures.recall_bars(recalls().assign(value=NAN, low=NAN, high=NAN, n=0)[:1]),
-    "reliability": lambda: figures.reliability(CHANCE, CHANCE > 0.6, ece="ECE 0.093 (15 bins)"),
-    "reliability of one": lambda: figures.reliability([1.0], [1]),
     "intervals": lambda: figures.interval_plot(evidence(), "AUC or quadratic κ, 95 % interval"),
     "intervals, one row": lambda: figures.interval_plot(evidence()[:1].drop(columns=["section", "n"])),
     "intervals, nothing run": lambda: figures.interval_plot(evidence()[1:2]),
@@ -130,7 +127,7 @@ def test_text_is_inside_and_apart(name, monkeypatch):
     drawn.text_is_inside_and_apart(FIGURES[name](), monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["flow", "reliability", "intervals"])
+@pytest.mark.parametrize("name", ["flow", "recall", "intervals"])
 def test_equal_input_gives_equal_bytes(name, tmp_path):
     for run in "ab":
         figures.show(FIGURES[name](), tmp_path / run, "figure", "what it shows")
@@ -173,7 +170,7 @@ def test_class_counts_are_written_with_their_share():
         for n in counts:
             assert f"{n:,} · {100 * n / sum(counts):.1f} %" in text
     assert "0 · –" in joined(FIGURES["classes, none"]())
-    assert figures.describe_counts(knees()[:5], "knees").startswith("train, 4,578 knees: KL 0 1,812 (39.6 %), KL 1 858")
+    assert figures.describe_counts(knees()[:5]).startswith("train, 4,578 images: KL 0 1,812 (39.6 %), KL 1 858")
 
 
 def test_counts_by_writes_the_prevalence():
@@ -271,19 +268,6 @@ def test_intervals_are_drawn_and_written():
     assert figures.describe_intervals(recalls()).startswith("KL 0 (n = 639) 0.845 [0.817, 0.873];")
     with pytest.raises(OrthoError, match="kind theirs"):
         figures.interval_plot(evidence().assign(kind="theirs"))
-
-
-def test_reliability_points_are_the_bins():
-    figure = figures.reliability([0.05, 0.1, 0.95, 1.0], [0, 1, 1, 1], bins=10, ece="ECE 0.213 (10 bins)")
-    upper, lower = figure.axes
-    assert [bar.get_height() for bar in lower.patches] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
-    points = upper.lines[1]
-    assert np.allclose(points.get_xdata(), [0.075, 0.975]) and np.allclose(points.get_ydata(), [0.5, 1])
-    text = joined(figure)
-    assert "ECE 0.213 (10 bins)" in text and "n = 4" in text
-    for wrong in (([0.5], [1, 0]), ([], []), ([1.2], [1]), ([NAN], [1])):
-        with pytest.raises(OrthoError, match="reliability"):
-            figures.reliability(*wrong)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from matplotlib.colors import to_hex
 
 from ortholib import curves, detection, figures, operating
 from ortholib.errors import OrthoError
-from ortholib.figures.calibration import _binned
 from ortholib.figures.labels import apart
 from ortholib.figures.style import BLUE, LIGHT, png_bytes
 
@@ -118,7 +117,7 @@ FIGURES = {
     "curves, rare": lambda: figures.roc_pr(ONE.assign(prevalence=0.004)),
     "curves of seven": lambda: figures.roc_pr(pd.concat([ONE.assign(arm=f"{ARMS[0]}, seed {i}") for i in range(7)])),
     "benefit": lambda: figures.decision_curves(BENEFIT),
-    "benefit of one": lambda: figures.decision_curves(BENEFIT[~BENEFIT["strategy"].isin(ARMS[1:])], "knees"),
+    "benefit of one": lambda: figures.decision_curves(BENEFIT[~BENEFIT["strategy"].isin(ARMS[1:])]),
     "froc": lambda: figures.froc_curve(FROC),
     "froc of one": lambda: figures.froc_curve(FROC[FROC["arm"] == ARMS[0]].drop(columns="arm")),
     "recalibration": lambda: figures.recalibration(CHANCE**2, CHANCE, HAPPENED, 1.83, (0.123, 0.021)),
@@ -283,21 +282,21 @@ def test_bars_join_the_arms_that_are_less_than_the_critical_difference_apart():
 
 
 def test_recalibration_shows_both_and_says_so():
-    figure = FIGURES["recalibration"]()
-    for ax, probability in zip(figure.axes[:2], (CHANCE**2, CHANCE), strict=True):
-        _, mean, observed = _binned(probability, HAPPENED.astype(float), 15)
-        np.testing.assert_allclose(ax.lines[1].get_xdata(), mean)
-        np.testing.assert_allclose(ax.lines[1].get_ydata(), observed)
+    before, after, right = np.array([0.05, 0.1, 0.95, 1.0]), np.array([0.3, 0.3, 0.95, 1.0]), np.array([0, 1, 1, 1])
+    figure = figures.recalibration(before, after, right, 1.83, (0.213, 0.121))
+    (first, second), (bars, _) = figure.axes[:2], figure.axes[2:]
+    assert [bar.get_height() for bar in bars.patches] == [1, 1, *[0] * 12, 2]
+    np.testing.assert_allclose(first.lines[1].get_xydata(), [[0.05, 0], [0.1, 1], [0.975, 1]])
+    np.testing.assert_allclose(second.lines[1].get_xydata(), [[0.3, 0.5], [0.975, 1]])
+    low, high = second.collections[0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((0.0945, 0.9055), abs=1e-3)  # Wilson's interval of 1 in 2
     text = joined(figure)
-    assert (
-        "before: ECE 0.123 (15 bins)" in text and "after, T = 1.83: ECE 0.021 (15 bins)" in text and "n = 600" in text
-    )
-    alt = figures.describe_recalibration(CHANCE**2, CHANCE, HAPPENED, 1.83, (0.123, 0.021))
-    assert f"observed frequency {HAPPENED.mean():.3f}" in alt and "0.123 before, 0.021 after" in alt
-    said = figures.describe_reliability([0.04, 0.1, 0.94, 1.0], [0, 1, 1, 1], 10, "ECE 0.213 (10 bins)")
-    assert said.startswith("Reliability of 4 cases; ECE 0.213 (10 bins); predicted 0.07 observed 0.50 (n = 2), 0.97")
-    with pytest.raises(OrthoError, match="reliability"):
-        figures.recalibration([0.5], [1.5], [1], 1.0, (0.1, 0.1))
+    assert "before: ECE 0.213 (15 bins)" in text and "after, T = 1.83: ECE 0.121 (15 bins)" in text and "n = 4" in text
+    alt = figures.describe_recalibration(before, after, right, 1.83, (0.213, 0.121))
+    assert "observed frequency 0.750" in alt and "0.213 before, 0.121 after" in alt
+    for wrong in (([0.5], [1, 0]), ([], []), ([1.5], [1]), ([NAN], [1])):
+        with pytest.raises(OrthoError, match="reliability"):
+            figures.recalibration(wrong[0], *wrong, 1.0, (0.1, 0.1))
 
 
 def test_verdicts_stand_below_the_values():

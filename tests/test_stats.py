@@ -66,9 +66,9 @@ def test_bootstrap_is_a_slow_loop_draw_by_draw(rows):
     )
     np.testing.assert_allclose(np.column_stack([drawn["auc"], drawn["ap"]]), slow, atol=1e-10)
 
-    table = stats.bootstrap(metrics_by_name, group, 40, seed=11, level=0.9).set_index("metric")
+    table = stats.bootstrap(metrics_by_name, group, 40, seed=11).set_index("metric")
     assert table.loc["auc", "value"] == pytest.approx(roc_auc_score(y, score))
-    expected = np.quantile(np.array(slow)[:, 1], [0.05, 0.95])
+    expected = np.quantile(np.array(slow)[:, 1], [0.025, 0.975])
     np.testing.assert_allclose(table.loc["ap", ["low", "high"]].astype(float), expected, atol=1e-10)
     assert tuple(table.loc["ap", ["n", "n_groups", "draws", "n_undefined_draws", "reason"]]) == (len(y), 60, 40, 0, "")
 

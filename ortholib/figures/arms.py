@@ -9,20 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ortholib.errors import OrthoError
-from ortholib.figures.labels import LINES, name_ends
+from ortholib.figures import forest
+from ortholib.figures.labels import at_most, name_ends, points
 from ortholib.figures.style import BLUE, GREY, INK, SMALL, VERMILLION, canvas, need, styled
 
 EFFICIENCY = ("arm", "fraction", "value", "low", "high", "n_train")
 
 
-def _ranked(names: Sequence[str], mean_ranks: np.ndarray, n_blocks: int) -> tuple[list[str], np.ndarray]:
+def _ranked(names: Sequence[str], mean_ranks: np.ndarray) -> tuple[list[str], np.ndarray]:
     names, ranks = [str(name) for name in names], np.asarray(mean_ranks, dtype=float)
-    if len(names) < 2 or ranks.shape != (len(names),) or not np.isfinite(ranks).all():
-        raise OrthoError(f"critical difference: {len(names)} names, mean ranks {ranks}; expected one each, 2 or more.")
-    if (ranks < 1).any() or (ranks > len(names)).any():
-        raise OrthoError(f"critical difference: mean ranks {ranks} of {len(names)} arms; expected 1 to {len(names)}.")
-    if n_blocks < 1:
-        raise OrthoError(f"critical difference: {n_blocks} blocks; expected at least 1.")
+    k = len(names)
+    if k < 2 or ranks.shape != (k,) or not ((ranks >= 1) & (ranks <= k)).all():
+        raise OrthoError(f"critical difference: {k} names, mean ranks {ranks}; expected one each, 1 to {k}, 2 or more.")
     order = np.argsort(ranks, kind="stable")
     return [names[i] for i in order], ranks[order]
 
@@ -49,7 +47,7 @@ def critical_difference(
 
     Demšar, 2006, figure 1. Raises OrthoError for lengths that differ, fewer than two arms and ranks outside 1 to k.
     """
-    names, ranks = _ranked(names, mean_ranks, n_blocks)
+    names, ranks = _ranked(names, mean_ranks)
     names = [textwrap.fill(name, 24) for name in names]
     step = max(0.3, 0.06 + 0.125 * max(name.count("\n") + 1 for name in names))
     k, half = len(names), -(-len(names) // 2)
@@ -102,15 +100,13 @@ def describe_ranks(
     names: Sequence[str], mean_ranks: np.ndarray, critical: float, n_blocks: int, block: str = "body parts"
 ) -> str:
     """Alternative text of `critical_difference`: the mean ranks, best first, and the groups not told apart."""
-    names, ranks = _ranked(names, mean_ranks, n_blocks)
+    names, ranks = _ranked(names, mean_ranks)
     listed = ", ".join(f"{name} {rank:.2f}" for name, rank in zip(names, ranks, strict=True))
     groups = [" to ".join((names[first], names[last])) for first, last in _alike(ranks, critical)]
-    if not np.isfinite(critical):
-        told = "no critical difference: too few blocks"
-    else:
-        told = f"critical difference {critical:.2f}; " + (
-            f"not told apart: {'; '.join(groups)}" if groups else "all told apart"
-        )
+    told = "no critical difference: too few blocks"
+    if np.isfinite(critical):
+        apart = f"not told apart: {'; '.join(groups)}" if groups else "all told apart"
+        told = f"critical difference {critical:.2f}; {apart}"
     return f"Mean ranks over {n_blocks:,} {block}, 1 is best: {listed}; {told}."
 
 
@@ -130,35 +126,25 @@ def label_efficiency(table: pd.DataFrame, metric: str) -> Figure:
         raise OrthoError(
             f"label efficiency: fractions {sorted(table['fraction'].unique())}; expected above 0, up to 1."
         )
-    arms = list(table["arm"].unique())
-    if len(arms) > len(LINES):
-        raise OrthoError(f"label efficiency: {len(arms)} arms; expected at most {len(LINES)}, pick some.")
+    at_most(table, "label efficiency")
     fractions = np.sort(table["fraction"].unique())
     figure = canvas(3.6)
     ax = figure.subplots()
-    ends = []
-    for number, (arm, look) in enumerate(zip(arms, LINES, strict=False)):
-        rows = table[table["arm"] == arm].sort_values("fraction").dropna(subset="value")
-        x = rows["fraction"] * 1.035 ** (2 * number - len(arms) + 1)  # apart, or intervals would hide each other
-        ax.vlines(x, rows["low"], rows["high"], color=look["color"], linewidth=1.0)
-        ax.plot(x, rows["value"], **look, linewidth=1.1)
-        ends.append(float(rows["value"].iloc[-1]) if len(rows) else np.nan)
+    ends = points(ax, table, "fraction", "value", 1.035)
     ax.set_xscale("log")
     counts = table.groupby("fraction")["n_train"].max()
     ax.set_xticks(fractions, [f"{100 * f:g} %\nn = {int(counts[f]):,}" for f in fractions])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(0.8 * fractions[0], 1.25 * fractions[-1])
-    if not np.isfinite(ends).any():
-        ax.set_ylim(0, 1)
     ax.set_xlabel("training labels used (scale: logarithm)")
     ax.set_title(f"{metric}, 95 % interval")
-    run = [(end, arm, look["color"]) for end, arm, look in zip(ends, arms, LINES, strict=False) if np.isfinite(end)]
-    absent = [arm for end, arm in zip(ends, arms, strict=True) if not np.isfinite(end)]
+    absent = [str(arm) for end, arm, _ in ends if np.isnan(end)]
     if absent:
-        said = textwrap.fill(f"not run: {', '.join(map(str, absent))}", 80)
+        said = textwrap.fill(f"not run: {', '.join(absent)}", 80)
         ax.text(0.99, 0.03, said, transform=ax.transAxes, ha="right", size=SMALL, color=GREY, style="italic")
-    if run:
-        name_ends(ax, *[list(values) for values in zip(*run, strict=True)], 2.6)
+    if len(absent) == len(ends):
+        ax.set_ylim(0, 1)
+    name_ends(ax, [end for end in ends if not np.isnan(end[0])], 2.6)
     return figure
 
 
@@ -168,8 +154,7 @@ def describe_efficiency(table: pd.DataFrame, metric: str) -> str:
     said = []
     for arm, rows in table.groupby("arm", sort=False):
         each = [
-            f"{100 * row.fraction:g} % (n = {int(row.n_train):,}) "
-            + ("not run" if np.isnan(row.value) else f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
+            f"{100 * row.fraction:g} % (n = {int(row.n_train):,}) {forest.written(row.value, row.low, row.high)}"
             for row in rows.sort_values("fraction").itertuples()
         ]
         said.append(f"{arm}: {', '.join(each)}")

@@ -8,11 +8,10 @@ from ortholib.figures.style import BLUE, PALE, SMALL, VERMILLION, canvas, need, 
 
 
 @styled
-def class_counts(frame: pd.DataFrame, unit: str = "images") -> Figure:
+def class_counts(frame: pd.DataFrame) -> Figure:
     """Class shares side by side, one panel for each part of a split, counts written at the bars.
 
     frame  columns `part, class, n`; panels and bars keep the order of the rows
-    unit   what was counted
 
     All panels share the axis (share of the part, %), so that a shift between parts is seen whatever their size.
     Raises OrthoError for missing columns or no rows.
@@ -45,38 +44,36 @@ def class_counts(frame: pd.DataFrame, unit: str = "images") -> Figure:
     axes[0].invert_yaxis()
     for ax in axes[len(parts) :]:
         ax.set_axis_off()
-    figure.supxlabel(f"{unit} in each class, number · share of the part", size=SMALL)
+    figure.supxlabel("images in each class, number · share of the part", size=SMALL)
     return figure
 
 
-def describe_counts(frame: pd.DataFrame, unit: str = "images") -> str:
+def describe_counts(frame: pd.DataFrame) -> str:
     """Alternative text of `class_counts`: "train, 4,578 images: 0 1,812 (39.6 %), …; val, …"."""
     need(frame, ("part", "class", "n"), "class counts")
     sentences = []
     for part, rows in frame.groupby("part", sort=False, observed=True):
         total = int(rows["n"].sum())
         each = [f"{name} {int(n):,} ({percent(n, total)})" for name, n in zip(rows["class"], rows["n"], strict=True)]
-        sentences.append(f"{part}, {total:,} {unit}: {', '.join(each)}")
+        sentences.append(f"{part}, {total:,} images: {', '.join(each)}")
     return "; ".join(sentences) + "."
 
 
 @styled
-def counts_by(
-    frame: pd.DataFrame, positive: str, by: str = "region", hue: str = "label", unit: str = "images"
-) -> Figure:
-    """Number of positives and negatives in each group (body region, hardware, ...), with the prevalence written.
+def counts_by(frame: pd.DataFrame, positive: str) -> Figure:
+    """Number of images with and without a finding in each body region, with the prevalence written.
 
-    frame     columns `by`, `hue`, `n`; groups keep the order of the rows
-    positive  the value of `hue` that is the finding; every other value counts as its absence
+    frame     columns `region, label, n`; regions keep the order of the rows
+    positive  the label that is the finding; every other one counts as its absence
 
     Raises OrthoError for missing columns or no rows.
     """
-    need(frame, (by, hue, "n"), f"counts by {by}")
-    groups = list(frame[by].unique())
-    found = frame[hue] == positive
-    total = frame.groupby(by, observed=True)["n"].sum().reindex(groups)
-    positives = frame[found].groupby(by, observed=True)["n"].sum().reindex(groups, fill_value=0)
-    others = ", ".join(str(value) for value in frame.loc[~found, hue].unique()) or f"not {positive}"
+    need(frame, ("region", "label", "n"), "counts by region")
+    groups = list(frame["region"].unique())
+    found = frame["label"] == positive
+    total = frame.groupby("region", observed=True)["n"].sum().reindex(groups)
+    positives = frame[found].groupby("region", observed=True)["n"].sum().reindex(groups, fill_value=0)
+    others = ", ".join(map(str, frame.loc[~found, "label"].unique())) or f"not {positive}"
 
     figure = canvas(0.95 + 0.3 * len(groups))
     ax = figure.subplots()
@@ -92,7 +89,7 @@ def counts_by(
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
     ax.set_xlim(0, 1.3 * longest)
-    ax.set_xlabel(f"{unit} (n = {int(total.sum()):,}, {positive} {percent(positives.sum(), total.sum())})")
+    ax.set_xlabel(f"images (n = {int(total.sum()):,}, {positive} {percent(positives.sum(), total.sum())})")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside upper left", ncols=2, handlelength=0.9, handleheight=0.9, columnspacing=1.4)
     return figure

@@ -8,6 +8,7 @@ from ortholib.errors import OrthoError
 from ortholib.figures.style import BLUE, INK, SMALL, VERMILLION, canvas, need, styled
 
 COVERAGE = ("set", "method", "low", "high")
+SHOWN = 100  # test sets
 
 
 def held(table: pd.DataFrame, truth: float) -> pd.DataFrame:
@@ -18,12 +19,11 @@ def held(table: pd.DataFrame, truth: float) -> pd.DataFrame:
 
 
 @styled
-def coverage(table: pd.DataFrame, truth: float, metric: str = "ROC AUC", shown: int = 100) -> Figure:
-    """Intervals of the first `shown` simulated test sets beside the known truth, a panel for each method.
+def coverage(table: pd.DataFrame, truth: float) -> Figure:
+    """Intervals of ROC AUC of the first 100 simulated test sets beside the known truth, a panel for each method.
 
-    table   columns `set, method, low, high`, of all sets: the counts in the titles are of all
-    truth   what every interval should hold
-    metric  its name
+    table  columns `set, method, low, high`, of all sets: the counts in the titles are of all
+    truth  what every interval should hold
 
     Intervals that miss are vermillion, thick and end in points. Raises OrthoError for missing columns, no rows, or more
     than three methods.
@@ -35,7 +35,7 @@ def coverage(table: pd.DataFrame, truth: float, metric: str = "ROC AUC", shown: 
     figure = canvas(3.1)
     axes = np.atleast_1d(figure.subplots(1, len(counts), sharey=True))
     for ax, (method, count) in zip(axes, counts.iterrows(), strict=True):
-        rows = table[table["method"] == method].head(shown)
+        rows = table[table["method"] == method].head(SHOWN)
         miss = ((rows["low"] > truth) | (rows["high"] < truth)).to_numpy()
         place, low, high = np.arange(1, len(rows) + 1), rows["low"].to_numpy(), rows["high"].to_numpy()
         ax.vlines(place[~miss], low[~miss], high[~miss], color=BLUE, linewidth=0.9, alpha=0.6)
@@ -45,15 +45,15 @@ def coverage(table: pd.DataFrame, truth: float, metric: str = "ROC AUC", shown: 
         ax.axhline(truth, color=INK, linewidth=0.9)
         ax.set_title(f"{method}: {count['held']:,} of {count['sets']:,} hold the truth", size=SMALL + 0.5)
         ax.set_xlabel(f"simulated test set (the first {len(rows):,} of {count['sets']:,})")
-    axes[0].set_ylabel(f"{metric}, 95 % interval\n(line: the truth, {truth:.3f})")
+    axes[0].set_ylabel(f"ROC AUC, 95 % interval\n(line: the truth, {truth:.3f})")
     return figure
 
 
-def describe_coverage(table: pd.DataFrame, truth: float, metric: str = "ROC AUC") -> str:
+def describe_coverage(table: pd.DataFrame, truth: float) -> str:
     """Alternative text of `coverage`: how many intervals of each method hold the truth."""
     need(table, COVERAGE, "coverage")
     said = [
         f"{method}: {row['held']:,} of {row['sets']:,} ({row['held'] / row['sets']:.1%})"
         for method, row in held(table, truth).iterrows()
     ]
-    return f"95 % intervals of {metric} that hold the truth, {truth:.3f}, over simulated test sets; {'; '.join(said)}."
+    return f"95 % intervals of ROC AUC that hold the truth, {truth:.3f}, over simulated test sets; {'; '.join(said)}."

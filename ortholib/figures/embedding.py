@@ -3,26 +3,13 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.spatial import cKDTree
+from sklearn.neighbors import NearestNeighbors
 
 from ortholib.errors import OrthoError
-from ortholib.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    PURPLE,
-    SKY,
-    SMALL,
-    VERMILLION,
-    canvas,
-    percent,
-    styled,
-)
+from ortholib.figures import style
+from ortholib.figures.style import GREY, PALE, SMALL, canvas, percent, styled
 
-COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, INK)
+COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.PURPLE, style.SKY, style.INK)
 MARKERS = ("o", "^", "s", "D", "v")  # 7 colours and 5 shapes: 35 classes in pairs of their own
 MOST = 20
 NEIGHBOURS = 10
@@ -51,24 +38,20 @@ def _agreement(points: np.ndarray, labels: pd.Series) -> str:
     codes, near = pd.factorize(labels[known])[0], min(NEIGHBOURS, int(known.sum()) - 1)
     if near < 1:
         return ""
-    _, index = cKDTree(points[known]).query(points[known], near + 1)
-    own = index == np.arange(len(codes))[:, None]
-    own[~own.any(axis=1), -1] = True  # a point with many copies may not find itself first: then the farthest goes
-    others = codes[index[~own].reshape(len(codes), near)]
+    nearest = NearestNeighbors(n_neighbors=near).fit(points[known]).kneighbors(return_distance=False)
     size = np.bincount(codes)
     chance = float((size * (size - 1)).sum() / (len(codes) * (len(codes) - 1)))
-    share = percent((others == codes[:, None]).mean(), 1, 0)
+    share = percent((codes[nearest] == codes[:, None]).mean(), 1, 0)
     return f"of the {near} nearest points on the map {share} share the class, by chance {percent(chance, 1, 0)}"
 
 
 @styled
-def embedding_map(points: np.ndarray, labels, xlabel: str = "", ylabel: str = "", unit: str = "images") -> Figure:
+def embedding_map(points: np.ndarray, labels, xlabel: str = "", ylabel: str = "") -> Figure:
     """Points of a two-dimensional map (principal components, UMAP, t-SNE), a colour and a shape for each class.
 
     points  (n, 2), finite
     labels  (n,) class names; order of a categorical, else sorted; missing ones are drawn pale, "no label"
     xlabel  what the axes are, "UMAP 1" or "component 1 (34 % of variance)"; `ylabel` likewise
-    unit    what a point is
 
     Both axes have one scale. Points are drawn in a fixed random order, so that no class lies over the others. The share
     of neighbours with the same class is written, since an eye finds clusters in anything. Raises OrthoError for other
@@ -99,16 +82,16 @@ def embedding_map(points: np.ndarray, labels, xlabel: str = "", ylabel: str = ""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    figure.suptitle(f"{count:,} {unit}", x=0.012, ha="left", size=9)
+    figure.suptitle(f"{count:,} images", x=0.012, ha="left", size=9)
     ax.set_title(_agreement(points, labels), size=SMALL, color=GREY)
     figure.legend(loc="outside right upper", handletextpad=0.3, labelspacing=0.7)
     return figure
 
 
-def describe_embedding(points: np.ndarray, labels, unit: str = "images") -> str:
+def describe_embedding(points: np.ndarray, labels) -> str:
     """Alternative text of `embedding_map`: the classes with their numbers, and how far neighbours agree."""
     points, labels, classes = _classes(points, labels)
     each = ", ".join(f"{name} {int((labels == name).sum()):,}" for name in classes)
     unlabelled = f"; {int(labels.isna().sum()):,} without label" if labels.isna().any() else ""
     agreement = _agreement(points, labels)
-    return f"Map of {len(points):,} {unit}: {each or 'no class'}{unlabelled}{'; ' if agreement else ''}{agreement}."
+    return f"Map of {len(points):,} images: {each or 'no class'}{unlabelled}{'; ' if agreement else ''}{agreement}."

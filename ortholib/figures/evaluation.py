@@ -10,24 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ortholib.errors import OrthoError
-from ortholib.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PALE,
-    SKY,
-    SMALL,
-    VERMILLION,
-    WIDTH,
-    canvas,
-    need,
-    percent,
-    styled,
-)
+from ortholib.figures import style
+from ortholib.figures.style import BLUE, GREEN, SMALL, canvas, need, percent, styled
 
 # ends at a sky blue on which dark text keeps a contrast of 6.9 : 1
-SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", SKY])
+SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", style.SKY])
 
 
 def _range(values: pd.Series, form: str) -> str:
@@ -62,7 +49,7 @@ def learning_curve(history: pd.DataFrame, metric: str) -> Figure:
         ax.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
-    lines(axes[0], "train_loss", VERMILLION, linestyle="--")
+    lines(axes[0], "train_loss", style.VERMILLION, linestyle="--")
     lines(axes[0], "val_loss", BLUE)
     lines(axes[1], "val_metric", BLUE)
     known = history.dropna(subset=["val_metric"]).reset_index(drop=True)  # histories put together repeat their index
@@ -78,11 +65,11 @@ def learning_curve(history: pd.DataFrame, metric: str) -> Figure:
     axes[0].set_title("loss", pad=18)
     axes[1].set_title(metric, pad=18)
     above = {"xycoords": "axes fraction", "textcoords": "offset points", "size": SMALL}
-    training = axes[0].annotate("– – training", (0, 1), (0, 6), color=VERMILLION, **above)
+    training = axes[0].annotate("– – training", (0, 1), (0, 6), color=style.VERMILLION, **above)
     axes[0].annotate("— validation", (1, 0), (8, 0), color=BLUE, va="bottom", **{**above, "xycoords": training})
     axes[1].annotate(said, (0, 1), (0, 6), color=GREEN, **above)
     if rates:
-        lines(axes[2], "learning_rate", GREY)
+        lines(axes[2], "learning_rate", style.GREY)
         axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
         axes[2].set_title("learning rate", pad=18)
     return figure
@@ -108,14 +95,14 @@ def confusion(matrix: np.ndarray, names: list[str], xlabel: str = "predicted", y
     shares = matrix / np.maximum(totals, 1)[:, None]
     cells = [[f"{n:,}\n{_row_percent(n, whole)}" for n in row] for row, whole in zip(matrix, totals, strict=True)]
     size = len(names)
-    cell = min(0.85, (WIDTH - 2.1) / size)
+    cell = min(0.85, (style.WIDTH - 2.1) / size)
     letters = SMALL if cell > 0.5 else 6.5
     below = ["\n".join(textwrap.wrap(str(name), max(6, int(72 * cell / (0.58 * letters))))) for name in names]
     lines = max(name.count("\n") + 1 for name in below)
     figure = canvas(0.66 * cell * size + 0.75 + 0.15 * lines, max(cell * size + 2.1, 3.6))
     ax = figure.subplots()
-    text = {"size": letters, "linespacing": 1.15, "color": INK}
-    look = {"cmap": SHADES, "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 0.8, "linecolor": PALE}
+    text = {"size": letters, "linespacing": 1.15, "color": style.INK}
+    look = {"cmap": SHADES, "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 0.8, "linecolor": style.PALE}
     sns.heatmap(shares, annot=np.array(cells), fmt="", annot_kws=text, ax=ax, **look)
     columns = [f"{name}\nn = {n:,}" for name, n in zip(below, matrix.sum(axis=0), strict=True)]
     ax.set_xticks(np.arange(size) + 0.5, columns, size=letters)

@@ -11,6 +11,7 @@ from ortholib.figures.style import BLUE, GREY, SMALL, WIDTH, percent, styled
 
 # inches: a line of text, the margin in a box, the least distance of two boxes, the height of the fork, the page margin
 LINE, PAD, GAP, FORK, EDGE = 0.165, 0.09, 0.3, 0.34, 0.08
+Text = tuple[list[str], list[str]]  # bold lines, plain lines
 
 
 def _check(stages: list[dict]) -> None:
@@ -31,33 +32,20 @@ def _check(stages: list[dict]) -> None:
             )
 
 
-def _high(text: tuple[list[str], list[str]]) -> float:
-    """Height of the box of a text: (bold lines, plain lines)."""
+def _high(text: Text) -> float:
+    """Height of the box of a text."""
     return LINE * (len(text[0]) + len(text[1])) + 2 * PAD
 
 
 def _box(
-    ax: Axes,
-    x: float,
-    top: float,
-    width: float,
-    height: float,
-    text: tuple[list[str], list[str]],
-    left: bool = False,
-    edge: str = GREY,
+    ax: Axes, x: float, top: float, width: float, height: float, text: Text, left: bool = False, edge: str = GREY
 ) -> None:
-    """Draw (bold lines, plain lines) in a box with its upper left corner at (x, top). All in inches."""
+    """Draw a text in a box with its upper left corner at (x, top). All in inches."""
     ax.add_patch(Rectangle((x, top - height), width, height, facecolor="white", edgecolor=edge, linewidth=0.8))
+    start, side = (x + PAD, "left") if left else (x + width / 2, "center")
     for row, line in enumerate(text[0] + text[1]):
-        ax.text(
-            x + PAD if left else x + width / 2,
-            top - PAD - LINE * (row + 0.5),
-            line,
-            size=SMALL,
-            ha="left" if left else "center",
-            va="center_baseline",
-            weight="bold" if row < len(text[0]) else "normal",
-        )
+        weight = "bold" if row < len(text[0]) else "normal"
+        ax.text(start, top - PAD - LINE * (row + 0.5), line, size=SMALL, ha=side, va="center_baseline", weight=weight)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

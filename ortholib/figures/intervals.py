@@ -1,14 +1,13 @@
 """Values with their intervals: the forest plot of the first page, and recall by class."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ortholib.errors import OrthoError
-from ortholib.figures.style import BLUE, GREY, PALE, SMALL, VERMILLION, canvas, need, styled
+from ortholib.figures import forest
+from ortholib.figures.style import BLUE, GREY, VERMILLION, canvas, need, styled
 
 # shape and fill say the kind as well as the colour does
 KINDS = {
@@ -16,57 +15,17 @@ KINDS = {
     "published": {"marker": "D", "color": VERMILLION, "markerfacecolor": "white", "linestyle": "--"},
     "anchor": {"marker": "s", "color": GREY, "markerfacecolor": GREY, "linestyle": "-"},
 }
+VALUES = ["value", "low", "high"]
 
 
-def _written(value: float, low: float, high: float) -> str:
-    if np.isnan(value):
-        return "not run"
-    interval = "" if np.isnan(low) or np.isnan(high) else f" [{low:.3f}, {high:.3f}]"
-    return f"{value:.3f}{interval}"
-
-
-def _labelled(table: pd.DataFrame, name: str) -> list[str]:
-    """Row labels, with "(n = 1,656)" where the table has an `n`."""
-    numbers = table["n"] if "n" in table else [np.nan] * len(table)
-    return [
-        str(label) if pd.isna(n) else f"{label} (n = {int(n):,})" for label, n in zip(table[name], numbers, strict=True)
-    ]
-
-
-def _forest(table: pd.DataFrame, labels: list[str], xlabel: str, limits: tuple[float, float] | None) -> Figure:
-    """Rows from top to bottom with the values written at the right; `table`: `value, low, high, kind[, section]`."""
-    sections = table["section"].astype(str).tolist() if "section" in table else [""] * len(table)
-    heads = [bool(name) and (row == 0 or sections[row - 1] != name) for row, name in enumerate(sections)]
-    # no line ends within "(n = 1,656)"
-    labels = [label.replace(" (n = ", " (n\u00a0=\u00a0") for label in labels]
-    labels = ["\n".join(textwrap.wrap(label, 48)).replace("\u00a0", " ") for label in labels]
-    verdicts = table["verdict"].fillna("").astype(str).tolist() if "verdict" in table else [""] * len(table)
-    lines = [max(label.count("\n"), bool(verdict)) + 1 for label, verdict in zip(labels, verdicts, strict=True)]
-    steps = np.array([max(1, (0.66 if not any(verdicts) else 0.74) * count) for count in lines])
-    levels = np.cumsum(steps + 1.15 * np.array(heads)) - steps / 2
+def _forest(table: pd.DataFrame, xlabel: str, limits: tuple[float, float] | None) -> Figure:
+    values, verdicts = table[VALUES].astype(float).to_numpy(), forest.texts(table, "verdict")
+    rows = forest.arrange(table, 48, 0.74 if any(verdicts) else 0.66, [1 + bool(verdict) for verdict in verdicts])
     present = [kind for kind in KINDS if kind in set(table["kind"])]
-
-    figure = canvas(0.6 + 0.235 * (levels[-1] + 0.5) + (0.25 if len(present) > 1 else 0))
+    figure = canvas(0.6 + 0.235 * (rows.levels[-1] + 0.5) + (0.25 if len(present) > 1 else 0))
     ax = figure.subplots()
-    beside = ax.get_yaxis_transform()
-    values = table[["value", "low", "high"]].astype(float).to_numpy()
-    for level, (value, low, high), kind, verdict in zip(levels, values, table["kind"], verdicts, strict=True):
-        look = KINDS[kind]
-        ax.axhline(level, color=PALE, linewidth=0.4, zorder=0)
-        if not np.isnan(low + high + value):
-            ax.plot([low, high], [level, level], color=look["color"], linestyle=look["linestyle"], linewidth=1.3)
-        if not np.isnan(value):
-            ax.plot([value], [level], **{**look, "linestyle": "none"}, markersize=5.5, markeredgewidth=1.2, zorder=3)
-        grey = {"color": GREY, "style": "italic"} if np.isnan(value) else {}
-        written = "\n".join(filter(None, [_written(value, low, high), verdict]))
-        ax.text(1.02, level, written, transform=beside, va="center", size=SMALL, linespacing=1.15, **grey)
-    for level, head, name in zip(levels, heads, sections, strict=True):
-        if head:
-            ax.text(0, level - 1.05, f" {name}", transform=beside, va="center", ha="left", size=SMALL, weight="bold")
-    ax.set_yticks(levels, labels)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set_ylim(levels[-1] + steps[-1] / 2 + 0.1, -0.1)
+    words = ["\n".join(filter(None, (forest.written(*v), said))) for v, said in zip(values, verdicts, strict=True)]
+    forest.draw(ax, rows, values, [KINDS[kind] for kind in table["kind"]], words)
     finite = values[np.isfinite(values)]
     if limits is None and len(finite):
         room = max(0.06 * (finite.max() - finite.min()), 0.01)
@@ -80,7 +39,7 @@ def _forest(table: pd.DataFrame, labels: list[str], xlabel: str, limits: tuple[f
 
 
 @styled
-def recall_bars(table: pd.DataFrame, xlabel: str = "recall, 95 % interval") -> Figure:
+def recall_bars(table: pd.DataFrame) -> Figure:
     """Recall of each class as a point with its interval, on the whole scale from 0 to 1.
 
     table  columns `name, value, low, high, n`; NaN in `low` or `high` draws the point alone, NaN in `value` writes
@@ -88,41 +47,36 @@ def recall_bars(table: pd.DataFrame, xlabel: str = "recall, 95 % interval") -> F
 
     Raises OrthoError for missing columns or no rows.
     """
-    need(table, ("name", "value", "low", "high", "n"), "recall")
-    return _forest(table.assign(kind="ours"), _labelled(table, "name"), xlabel, (-0.02, 1.02))
+    need(table, ("name", *VALUES, "n"), "recall")
+    return _forest(table.assign(label=table["name"], kind="ours"), "recall, 95 % interval", (-0.02, 1.02))
 
 
 @styled
 def interval_plot(table: pd.DataFrame, xlabel: str = "value, 95 % interval") -> Figure:
     """Forest plot of our values beside the published ones and the anchors.
 
-    table  columns `label, value, low, high, kind` and, where they apply, `n` (written behind the label), `section`
-           (rows of one section stand together under its name) and `verdict` (written below the value, "" for none);
-           `kind` is `ours`, `published` or `anchor`; NaN in `low` or `high` draws the point alone, NaN in `value`
-           writes "not run"
+    table  columns `label, value, low, high, kind` and, where they apply, `n` and `section` (as of `forest`) and
+           `verdict` (written below the value, "" for none); `kind` is `ours`, `published` or `anchor`; NaN as in
+           `recall_bars`
 
     Raises OrthoError for missing columns, no rows or an unknown kind.
     """
-    need(table, ("label", "value", "low", "high", "kind"), "interval plot")
+    need(table, ("label", *VALUES, "kind"), "interval plot")
     unknown = sorted(set(table["kind"].astype(str)) - set(KINDS))
     if unknown:
         raise OrthoError(f"interval plot: kind {', '.join(unknown)}; expected {', '.join(KINDS)}.")
-    return _forest(table, _labelled(table, "label"), xlabel, None)
+    return _forest(table, xlabel, None)
 
 
 def describe_intervals(table: pd.DataFrame) -> str:
     """Alternative text of `recall_bars` and `interval_plot`: "DINO, ours 0.873 [0.851, 0.894]; …"."""
-    name = "label" if "label" in table else "name"
-    need(table, (name, "value", "low", "high"), "intervals")
-    kinds = table["kind"] if "kind" in table else [""] * len(table)
-    sections = table["section"] if "section" in table else [""] * len(table)
-    verdicts = table["verdict"].fillna("") if "verdict" in table else [""] * len(table)
+    table = table if "label" in table else table.rename(columns={"name": "label"})
+    need(table, ("label", *VALUES), "intervals")
+    names = ("section", "kind", "verdict")
+    table = table.assign(label=forest.labelled(table), **{name: forest.texts(table, name) for name in names})
     rows = []
-    values = table[["value", "low", "high"]].astype(float).to_numpy()
-    for section, label, kind, value, verdict in zip(
-        sections, _labelled(table, name), kinds, values, verdicts, strict=True
-    ):
-        before = f"{section}: " if section else ""
-        after = f" ({verdict})" if verdict else ""
-        rows.append(f"{before}{label}{', ' if kind else ''}{kind} {_written(*value)}{after}")
+    for row in table.astype(dict.fromkeys(VALUES, float)).itertuples():
+        who = ", ".join(filter(None, (": ".join(filter(None, (row.section, row.label))), row.kind)))
+        said = f" ({row.verdict})" if row.verdict else ""
+        rows.append(f"{who} {forest.written(row.value, row.low, row.high)}{said}")
     return "; ".join(rows) + "."

@@ -100,22 +100,22 @@ def pretraining_panel(history: pd.DataFrame, images: int | None = None, prototyp
         names.append((np.log(prototypes), "ln K", VERMILLION))
         top = max(top, float(np.log(prototypes)))
     loss.set_ylim(0, 1.06 * top)
-    ends, words, colors = zip(*names, strict=True)
-    name_ends(loss, list(ends), list(words), list(colors), 1.9)
+    name_ends(loss, names, 1.9)
 
     if sets:
         near = figure.add_subplot(upper[1])
+        ends = []
         for name, look in zip(sets, LINES * len(sets), strict=False):
             near.plot(epoch, history[f"knn_{name}"], color=look["color"], linestyle=look["linestyle"], marker=marker)
+            last = history[f"knn_{name}"].dropna().iloc[-1]
+            ends.append((last, f"{name}\n{last:.3f}", look["color"]))
         near.set_title("nearest neighbours, balanced accuracy")
         values = history[[f"knn_{name}" for name in sets]].to_numpy(dtype=float)
         room = max(0.1 * (np.nanmax(values) - np.nanmin(values)), 0.01)
         near.set_ylim(max(0, np.nanmin(values) - room), min(1, np.nanmax(values) + room))
         _epochs(near, history)
         near.set_xlabel("epoch")
-        last = [history[f"knn_{name}"].dropna().iloc[-1] for name in sets]
-        words = [f"{name}\n{value:.3f}" for name, value in zip(sets, last, strict=True)]
-        name_ends(near, last, words, [look["color"] for look, _ in zip(LINES * len(sets), sets, strict=False)], 1.9)
+        name_ends(near, ends, 1.9)
 
     for place, (column, (title, _, factor)) in enumerate(SMALL_PANELS.items()):
         ax = figure.add_subplot(lower[place])

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ortholib import frames
 from ortholib.errors import OrthoError, UsageError
 
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
@@ -73,12 +74,7 @@ def canvas(height: float, width: float = WIDTH) -> Figure:
 
 def need(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
     """Raise OrthoError where `frame` is empty or lacks one of `columns`; `what` names the figure."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise OrthoError(
-            f"{what}: no column {', '.join(missing)} in the table, which has {', '.join(map(str, frame.columns))}; "
-            f"expected {', '.join(columns)}."
-        )
+    frames.need(frame, columns, what)
     if frame.empty:
         raise OrthoError(f"{what}: the table has no row; check what was selected before it was drawn.")
 

@@ -13,6 +13,7 @@ from ortholib.errors import OrthoError
 from ortholib.figures.evaluation import _range
 from ortholib.figures.labels import LINES, name_ends
 from ortholib.figures.style import GREY, INK, SMALL, WIDTH, canvas, need, styled
+from ortholib.frames import refuse
 
 HISTORY = ("set", "arm", "seed", "epoch", "train_accuracy", "val_accuracy", "val_metric")
 WHAT = "training curves"
@@ -25,34 +26,22 @@ COMMONER = "always the commoner class"
 
 
 def _checked(history: pd.DataFrame) -> pd.DataFrame:
-    """The history, its sets and arms as text; OrthoError where it cannot be drawn."""
+    """The history, its sets and arms as text, always with `majority`; OrthoError where it cannot be drawn."""
     need(history, HISTORY, WHAT)
-    for column in ("set", "arm", "seed", "epoch"):
-        if history[column].isna().any():
-            raise OrthoError(
-                f"{WHAT}: {history[column].isna().sum():,} rows without {column}; expected one in every row."
-            )
+    history = history.assign(majority=history.get("majority", np.nan))
     for column, most in (("set", SETS), ("arm", ARMS)):
         found = list(history[column].unique())
         if len(found) > most:
-            raise OrthoError(
-                f"{WHAT}: {len(found)} of {column}: {', '.join(map(str, found))}; expected at most {most}."
-            )
-    for column in (*HISTORY[4:], *(["majority"] if "majority" in history else [])):
-        wrong = history.loc[~(history[column].isna() | history[column].between(0, 1)), column]
-        if len(wrong):
-            raise OrthoError(f"{WHAT}: {column} {wrong.iloc[0]}; expected a share from 0 to 1.")
-    twice = history[history.duplicated(["set", "arm", "seed", "epoch"])]
-    if len(twice):
-        row = twice.iloc[0]
-        raise OrthoError(
-            f"{WHAT}: {row['set']}, {row['arm']}, seed {row['seed']} has epoch {row['epoch']} twice; expected it once."
-        )
-    if "majority" in history:
-        several = history.groupby("set", sort=False)["majority"].nunique()
-        if (several > 1).any():
-            raise OrthoError(f"{WHAT}: {several.idxmax()} has {several.max()} values of majority; expected one a set.")
-    return history.assign(set=history["set"].astype(str), arm=history["arm"].astype(str))
+            raise OrthoError(f"{WHAT}: {len(found)} of {column}: {', '.join(map(str, found))}; at most {most} fit.")
+    for column in (*HISTORY[4:], "majority"):
+        outside = history[column].notna() & ~history[column].between(0, 1)
+        refuse(history, outside, f"{WHAT}: {column} is no share", "expected 0 to 1", ("arm", column))
+    keys = ["set", "arm", "seed", "epoch"]
+    for bad, what in ((history[keys].isna().any(axis=1), "incomplete"), (history.duplicated(keys), "there twice")):
+        refuse(history, bad, f"{WHAT}: an epoch {what}", "expected each once", keys)
+    several = history.groupby("set")["majority"].transform("nunique") > 1
+    refuse(history, several, f"{WHAT}: several values of majority", "expected one a set", ["set"])
+    return history.astype({"set": str, "arm": str})
 
 
 def _reached(history: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
@@ -60,16 +49,13 @@ def _reached(history: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFr
     if reference is None:
         return pd.DataFrame(columns=["set", "value", "arm", "words"])
     need(reference, ("set", "value"), f"{WHAT}, reference")
-    unknown = sorted(set(reference["set"].astype(str)) - set(history["set"]))
-    if unknown:
-        known = ", ".join(history["set"].unique())
-        raise OrthoError(f"{WHAT}: the reference has set {', '.join(unknown)}; expected a set of the history: {known}.")
-    wrong = reference.loc[~reference["value"].between(0, 1), "value"]
-    if len(wrong):
-        raise OrthoError(f"{WHAT}: reference value {wrong.iloc[0]}; expected a ROC AUC from 0 to 1.")
-    reference = reference if "arm" in reference else reference.assign(arm=None)
+    reference = reference.assign(arm=reference.get("arm")).astype({"set": str})
+    unknown = ~reference["set"].isin(history["set"])
+    refuse(reference, unknown, f"{WHAT}, reference: a set without history", "expected one of the history", ["set"])
+    outside = ~reference["value"].between(0, 1)
+    refuse(reference, outside, f"{WHAT}, reference: no ROC AUC", "expected a value from 0 to 1", ["set", "value"])
     words = [NO_ARM if pd.isna(arm) else f"final value of {arm}" for arm in reference["arm"]]
-    return reference.assign(set=reference["set"].astype(str), words=words)
+    return reference.assign(words=words)
 
 
 def _mean(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -78,10 +64,9 @@ def _mean(rows: pd.DataFrame, column: str) -> pd.Series:
     return wide.mean(axis=1, skipna=False)
 
 
-def _limits(values: list[float]) -> tuple[float, float]:
-    known = np.asarray(values, dtype=float)
-    known = known[np.isfinite(known)]
-    if not len(known):
+def _limits(*columns: pd.Series) -> tuple[float, float]:
+    known = pd.concat(columns).astype(float).dropna()
+    if known.empty:
         return 0.0, 1.0
     room = max(0.05 * (known.max() - known.min()), 0.005)
     return known.min() - room, known.max() + room
@@ -103,18 +88,14 @@ def _lines(ax: Axes, rows: pd.DataFrame, column: str, look: dict, number: int, a
 
 def _keys(history: pd.DataFrame) -> list[Line2D]:
     """What a solid, a dashed, a thin and a dotted line are, as far as they occur."""
-    dot = {"marker": "o", "markersize": 4} if history["epoch"].nunique() == 1 else {}
-    keys = [
-        Line2D([], [], color=GREY, linewidth=1.6, label="validation", **dot),
-        Line2D([], [], color=GREY, linewidth=1.6, linestyle=DASHES, label="training", markerfacecolor="white", **dot),
-    ]
+    thick = {"linewidth": 1.6} | ({"marker": "o", "markersize": 4} if history["epoch"].nunique() == 1 else {})
+    looks = {"validation": thick, "training": thick | {"linestyle": DASHES, "markerfacecolor": "white"}}
     seeds = history.groupby(["set", "arm"])["seed"].nunique()
     if seeds.max() > 1:
-        told = f"one seed (thick: mean of {_range(seeds, '.0f')})"
-        keys.append(Line2D([], [], color=GREY, linewidth=0.6, label=told))
-    if "majority" in history and history["majority"].notna().any():
-        keys.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=DOTS, label=COMMONER))
-    return keys
+        looks[f"one seed (thick: mean of {_range(seeds, '.0f')})"] = {"linewidth": 0.6}
+    if history["majority"].notna().any():
+        looks[COMMONER] = {"linewidth": 0.9, "linestyle": DOTS}
+    return [Line2D([], [], color=GREY, label=label, **look) for label, look in looks.items()]
 
 
 def _arranged(rows: list[list[Line2D]]) -> tuple[list[Line2D], int, int]:
@@ -152,9 +133,10 @@ def training_curves(history: pd.DataFrame, reference: pd.DataFrame | None = None
     named = [Line2D([], [], **{**looks[arm], **solid}, label=textwrap.fill(arm, 46)) for arm in arms]
     handles, columns, lines = _arranged([named, _keys(history)])
     width = (WIDTH - 0.75) / len(sets) - (0.4 if len(reference) else 0)
+    reference = reference.assign(color=[looks[arm]["color"] if arm in looks else INK for arm in reference["arm"]])
     about = {
         name: [
-            (line, looks[row.arm]["color"] if row.arm in looks else INK)
+            (line, row.color)
             for row in reference[reference["set"] == name].itertuples()
             for line in textwrap.wrap(f"····· {row.value:.3f}: {row.words}", int(width / LETTER))
         ]
@@ -165,9 +147,8 @@ def training_curves(history: pd.DataFrame, reference: pd.DataFrame | None = None
     figure = canvas(2 * PANEL + 1.0 + 0.17 * (lines + above))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6, columnspacing=1.4)
     axes = figure.subplots(2, len(sets), sharex="col", sharey="row", squeeze=False)
-    majority = history.groupby("set")["majority"].first() if "majority" in history else pd.Series(dtype=float)
-    axes[0, 0].set_ylim(*_limits([*history["val_metric"], *reference["value"]]))
-    axes[1, 0].set_ylim(*_limits([*history["train_accuracy"], *history["val_accuracy"], *majority]))
+    axes[0, 0].set_ylim(*_limits(history["val_metric"], reference["value"]))
+    axes[1, 0].set_ylim(*_limits(*(history[name] for name in ("train_accuracy", "val_accuracy", "majority"))))
     for (upper, lower), name in zip(axes.T, sets, strict=True):
         part = history[history["set"] == name]
         first, last = part["epoch"].min(), part["epoch"].max()
@@ -180,14 +161,12 @@ def training_curves(history: pd.DataFrame, reference: pd.DataFrame | None = None
             _lines(upper, rows, "val_metric", looks[arm], number, len(arms))
             _lines(lower, rows, "train_accuracy", looks[arm], number, len(arms), dashed=True)
             _lines(lower, rows, "val_accuracy", looks[arm], number, len(arms))
-        if name in majority and pd.notna(majority[name]):
-            lower.axhline(majority[name], color=GREY, linewidth=0.9, linestyle=DOTS, zorder=1)
+        for share in part["majority"].dropna().unique():
+            lower.axhline(share, color=GREY, linewidth=0.9, linestyle=DOTS, zorder=1)
         reached = reference[reference["set"] == name]
-        colors = [looks[arm]["color"] if arm in looks else INK for arm in reached["arm"]]
-        for value, color in zip(reached["value"], colors, strict=True):
+        for value, color in zip(reached["value"], reached["color"], strict=True):
             upper.axhline(value, color=color, linewidth=1.0, linestyle=":", zorder=2)
-        if len(reached):
-            name_ends(upper, list(reached["value"]), [f"{value:.3f}" for value in reached["value"]], colors, PANEL)
+        name_ends(upper, [(row.value, f"{row.value:.3f}", row.color) for row in reached.itertuples()], PANEL)
         # above the panel, where no curve can run through the words
         upper.set_title(textwrap.fill(name, int(0.95 * width / LETTER)), pad=6 + 11.5 * above)
         for place, (line, color) in enumerate(about[name]):
@@ -221,6 +200,5 @@ def describe_training(history: pd.DataFrame, reference: pd.DataFrame | None = No
             before = ""
         for row in reference[reference["set"] == name].itertuples():
             said.append(f"dotted, {row.words}: {row.value:.3f}")
-        if "majority" in part and part["majority"].notna().any():
-            said.append(f"{COMMONER}: accuracy {part['majority'].dropna().iloc[0]:.3f}")
+        said += [f"{COMMONER}: accuracy {share:.3f}" for share in part["majority"].dropna().unique()]
     return "; ".join(said) + "."
