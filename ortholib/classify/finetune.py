@@ -156,7 +156,7 @@ def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float
         value = metrics.roc_auc(y, probability[:, 1])[0]
     else:
         classes = probability.shape[1]
-        grade = np.rint(probability @ np.arange(classes)).astype(int)
+        grade = metrics.expected_grade(probability)
         value = metrics.kappa(metrics.confusion(y, grade, classes), "quadratic")[0]
     return float(value) if np.isfinite(value) else -1.0
 
