@@ -19,12 +19,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
+# text is UTF-8 in every locale
+export PYTHONUTF8 := 1
+unexport PYTHONIOENCODING
+# a user without a home to write to (in containers, on some clusters) gets one for the tools' caches
+ifneq ($(shell [ -d "$$HOME" ] && [ -w "$$HOME" ] && echo yes),yes)
+export HOME := $(CURDIR)/$(VENV)/home
+endif
+WRITABLE = @[ -w . ] || { \
+	echo "$(CURDIR) cannot be written by this user: copy it to where it can, and call make there." >&2; exit 1; }
+
 .PHONY: help study test test-book test-faults lab book lint lock unlock smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 study: $(STAMP) ## run the study and build the book (EDITION=phantom, real or paper; CORES=2)
+	$(WRITABLE)
 	@case "$(EDITION)" in phantom|real|paper) ;; \
 		*) echo "EDITION=$(EDITION): expected phantom, real or paper" >&2; exit 2 ;; esac
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --rerun-triggers params --quiet rules \
@@ -45,7 +56,9 @@ test-faults: $(STAMP) ## hostile input: thousands of damaged files, tables and a
 
 lab: $(STAMP) ## open the notebooks in JupyterLab, kernel installed
 	$(BIN)/python -m ipykernel install --sys-prefix --name ortholib --display-name "ortholib"
-	$(BIN)/jupyter lab $(ARGS) notebooks
+	@# this environment's kernels before any that the user registered
+	JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/python -c \
+		'from ortholib import entry; from jupyterlab.labapp import main; entry.run(main)' $(ARGS) notebooks
 
 book: $(STAMP) ## build the book from the chapters already run
 	$(BIN)/python -m ortholib.book
@@ -74,6 +87,7 @@ clean: ## delete what the study made: runs/ (every edition), the book, data/phan
 	rm -rf runs data/phantom book/_build book/_chapters .snakemake .pytest_cache .ruff_cache
 
 $(STAMP): requirements.lock pyproject.toml
+	$(WRITABLE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "No Python 3.11 or newer found ($(PYTHON) is: $$($(PYTHON) -V 2>&1))." >&2; \
 		echo "Debian 12, Ubuntu 24.04 or later: sudo apt-get install python3 python3-venv." >&2; \

@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from ortholib import book, datasets, entry, locks, paths, plans, provenance, runs
+from ortholib import entry
+
+entry.settle()  # first: it may start this anew
+from ortholib import book, datasets, locks, paths, plans, provenance, runs
 from ortholib.phantom.write import key as phantom_key
 
-entry.settle()
 if workflow.is_main_process:
     claimed = locks.claim(Path(".snakemake"))
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
@@ -72,7 +74,7 @@ rule phantom:
         PHANTOM,
     shell:
         # the folder is made whole or not at all, so the empty one made for the output must go
-        "rmdir $(dirname {output}) && python -c 'from ortholib import entry, phantom; entry.run(phantom.ensure)'"
+        "rmdir $(dirname {output:q}) && python -c 'from ortholib import entry, phantom; entry.run(phantom.ensure)'"
 
 
 rule fit:
@@ -88,7 +90,7 @@ rule fit:
     threads: workflow.cores
     shell:
         "ortholib fit {wildcards.chapter}:{wildcards.number} --edition {wildcards.edition} --json"
-        " > {output} 2> >(tee {log} >&2)"
+        " > {output:q} 2> >(tee {log:q} >&2)"
 
 
 rule chapter:

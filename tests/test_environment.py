@@ -4,7 +4,11 @@ conda itself cannot run here. So `.ci/run` runs the README's line for conda user
 conda environment, and these tests compare the files: what conda brings (Python, pip, uv) and what the lock brings.
 """
 
+import os
 import re
+import shutil
+import subprocess
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -95,3 +99,33 @@ def test_version_and_licence_are_the_same_everywhere():
     assert citation["version"] == project()["version"] == ortholib.__version__
     assert citation["license"] == project()["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()[:200]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_gives_its_tools_utf8_and_a_home_that_can_be_written(tmp_path):
+    more = tmp_path / "more.mk"
+    more.write_text('show:\n\t@echo "$$HOME,$$PYTHONUTF8,$$PYTHONIOENCODING"\n')
+
+    def shown(home: Path) -> str:
+        command = ["make", "--no-print-directory", "-f", "Makefile", "-f", more, "show"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert shown(tmp_path) == f"{tmp_path},1,\n"
+    assert shown(tmp_path / "absent") == f"{ROOT}/.venv/home,1,\n"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_says_that_it_cannot_write_here():
+    other = ["setpriv", "--reuid", "12345", "--clear-groups"] if os.geteuid() == 0 else []  # root may write anywhere
+    if other and shutil.which("setpriv") is None:
+        pytest.skip("root without setpriv cannot become somebody else")
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
+        shutil.copy(ROOT / "Makefile", name)
+        for file in ("requirements.lock", "pyproject.toml"):
+            (Path(name) / file).touch()
+        Path(name).chmod(0o555)
+        done = subprocess.run([*other, "make", "study"], cwd=name, capture_output=True, text=True)
+        Path(name).chmod(0o755)
+    assert done.returncode == 2 and f"{name} cannot be written by this user" in done.stderr
+    assert "venv" not in done.stdout

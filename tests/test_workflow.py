@@ -17,7 +17,8 @@ def snakemake(home: Path, *words: str) -> str:
     tool = Path(sys.executable).with_name("snakemake")
     command = [tool, "--cores", "2", "--rerun-triggers", "params", *words, "--config", "edition=phantom"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORTHOLIB_")}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+    environment |= {"ORTHOLIB_RUNS": "größere runs/a", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -32,7 +33,9 @@ def jobs(log: str) -> dict:
 
 
 def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
+    """In an 8-bit locale, the runs in a folder with a relative name, a space and an umlaut."""
     monkeypatch.setenv("ORTHOLIB_HOME", str(tmp_path))
+    made = "größere runs/a/phantom"
     shutil.copy(ROOT / "Snakefile", tmp_path)
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -41,8 +44,8 @@ def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
 
     outputs = [f"data/phantom/{key(0)}/PHANTOM.txt", "book/_build/html/index.html"]
     for name, asked in planned.items():
-        outputs += [f"runs/phantom/{name}/{file}" for file in ("run.json", "notebook.ipynb")]
-        outputs += [f"runs/phantom/planned/{name}-{n}.json" for n in range(len(asked)) if len(asked) <= 2]
+        outputs += [f"{made}/{name}/{file}" for file in ("run.json", "notebook.ipynb")]
+        outputs += [f"{made}/planned/{name}-{n}.json" for n in range(len(asked)) if len(asked) <= 2]
     for output in outputs:
         (tmp_path / output).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / output).write_text("{}")
@@ -52,6 +55,7 @@ def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
 
     changed = tmp_path / "params" / "phantom" / "30-knee-oa.yaml"
     changed.write_text("edition: phantom\nepochs: 2\n")
-    again = snakemake(tmp_path, "--dry-run")
+    again = snakemake(tmp_path, "--dry-run", "--printshellcmds")
     assert jobs(again) == {"fit": len(planned["30-knee-oa"]), "chapter": 1, "book": 1}
-    assert "runs/phantom/00-data/run.json" not in again.split("Job stats:")[0]
+    assert "runs/a/phantom/00-data/run.json" not in again.split("Job stats:")[0]
+    assert f"> '{made}/planned/30-knee-oa-0.json' 2>" in again
