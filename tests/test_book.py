@@ -1,5 +1,6 @@
 """The book: which run stands on which page, what the notices say, and that the built pages need no network."""
 
+import functools
 import inspect
 import json
 import re
@@ -60,6 +61,9 @@ def write_run(folder: Path, chapter: str, key: str = "key-of-today", picture: st
     return folder
 
 
+told = functools.cache(book.claims)  # no made-up run here holds a number, so the text is always the same
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A project holding the book's own pages and a phantom run of each chapter."""
@@ -72,6 +76,7 @@ def home(tmp_path, monkeypatch):
     runs = types.ModuleType("ortholib.runs")
     runs.chapter_key = lambda notebook, edition: "key-of-today"
     monkeypatch.setitem(sys.modules, "ortholib.runs", runs)
+    monkeypatch.setattr(book, "claims", told)
     for chapter in book.chapters():
         write_run(tmp_path / "runs" / "phantom" / chapter, chapter)
     return tmp_path
@@ -263,7 +268,9 @@ def test_the_built_book_is_whole_and_needs_no_network(home):
     assert "MathJax" not in "".join(path.read_text() for path in index.parent.rglob("*.html"))
 
 
-def test_a_warning_stops_the_build_and_is_shown(home):
+def test_a_warning_stops_the_build_and_is_shown(home, monkeypatch):
+    monkeypatch.setattr(book, "stage", lambda: [])
+    (home / "book" / "_toc.yml").write_text("format: jb-book\nroot: methods\n")  # a book of the one page
     (home / "book" / "methods.md").write_text("# How it is done\n\n(verdicts)=\n\n## V\n\n{doc}`no-such-page`\n")
     with pytest.raises(OrthoError, match="no-such-page"):
         book.build()
