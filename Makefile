@@ -42,8 +42,8 @@ study: $(STAMP) ## run the study and build the book (EDITION=phantom, real or pa
 		--config edition=$(EDITION)
 	@echo "The book: $(CURDIR)/book/_build/html/index.html"
 
-test: $(STAMP) ## run the tests (ARGS="-k split" for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests (ARGS="-k split" for some, "--random-order-seed=1" in an order drawn from 1; CORES=2)
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal $(ARGS)
 
 test-book: $(STAMP) ## open every page of the built book in chromium, offline (run `make study` first)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \

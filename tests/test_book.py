@@ -1,5 +1,6 @@
 """The book: which run stands on which page, what the notices say, and that the built pages need no network."""
 
+import functools
 import json
 import re
 import shutil
@@ -53,6 +54,9 @@ def write_run(folder: Path, chapter: str, size: int = 64, picture: str = GENERAT
     return folder
 
 
+told = functools.cache(book.claims)  # no made-up run here holds a number, so the text is always the same
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A project holding the book's own pages and a phantom run of each chapter."""
@@ -63,6 +67,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("ORTHOLIB_HOME", str(tmp_path))
     monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(book.results, "stale", lambda run: [])
+    monkeypatch.setattr(book, "claims", told)
     for chapter in book.chapters():
         write_run(tmp_path / "runs" / "phantom" / chapter, chapter)
     return tmp_path
@@ -188,3 +193,98 @@ def test_the_book_is_made_anew_when_published_values_or_examples_change(home):
 def test_every_notebook_is_in_the_table_of_contents(monkeypatch):
     monkeypatch.setenv("ORTHOLIB_HOME", str(ROOT))
     assert sorted(book.chapters()) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+class Links(HTMLParser):
+    """What a page loads (scripts, styles, pictures), what it links to, its ids and its own scripts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loads, self.links, self.ids, self.remote_in_script = [], [], set(), []
+        self._script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
+        self._script = tag == "script"
+        if tag == "a" or (tag == "link" and attrs.get("rel") in ("search", "next", "prev", "index", "canonical")):
+            self.links.append(attrs.get("href") or "")
+        else:
+            self.loads += [attrs[name] for name in ("src", "href", "data", "poster") if attrs.get(name)]
+
+    def handle_data(self, data):
+        if self._script and re.search(r"https?://", data):
+            self.remote_in_script.append(data[:120])
+        self._script = False
+
+
+def problems(html: Path) -> list[str]:
+    """Everything in a built book that is remote, does not resolve, or is too large."""
+    pages = {path: Links(path.read_text()) for path in html.rglob("*.html") if "_static" not in path.parts}
+    found = [f"{path.name}: {path.stat().st_size:,} bytes" for path in pages if path.stat().st_size > 3_000_000]
+    for path, parsed in pages.items():
+        found += [f"{path.name}: script names {text}" for text in parsed.remote_in_script]
+        for address in parsed.loads + parsed.links:
+            parts = urlsplit(address)
+            if parts.scheme in ("http", "https", "mailto") or parts.netloc:
+                if address in parsed.loads:
+                    found.append(f"{path.name}: loads {address}")
+                continue
+            if parts.scheme == "data":
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor_missing = target in pages and parts.fragment and parts.fragment not in pages[target].ids
+            if not target.is_file() or anchor_missing:
+                found.append(f"{path.name}: {address} does not resolve")
+    for style in html.rglob("*.css"):
+        remote = re.findall(r"(?:url\(|@import\s)\s*[\"']?(?:https?:)?//[^\s)\"']+", style.read_text())
+        found += [f"{style.name}: {address}" for address in remote]
+    return found
+
+
+def test_the_built_book_is_whole_and_needs_no_network(home):
+    write_run(home / "results/real/30-knee-oa", "30-knee-oa", picture=PLACEHOLDER)
+    index = book.build()  # raises on any warning
+    assert index == home / "book" / "_build" / "html" / "index.html"
+    assert problems(index.parent) == []
+    assert "<math" in (index.parent / "methods.html").read_text()
+    assert (index.parent / "claims.html").is_file()
+    assert book.BANNER in (index.parent / "_chapters" / "00-data.html").read_text()
+    assert "MathJax" not in "".join(path.read_text() for path in index.parent.rglob("*.html"))
+
+
+def test_a_warning_stops_the_build_and_is_shown(home, monkeypatch):
+    monkeypatch.setattr(book, "stage", lambda: [])
+    (home / "book" / "_toc.yml").write_text("format: jb-book\nroot: methods\n")  # a book of the one page
+    (home / "book" / "methods.md").write_text("# How it is done\n\n(verdicts)=\n\n## V\n\n{doc}`no-such-page`\n")
+    with pytest.raises(OrthoError, match="no-such-page"):
+        book.build()
+
+
+CHATTER = ("[PST]", "[togglebutton]", "Got invalid theme mode")  # what the theme says when all is well
+
+
+def browser() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.browser
+def test_a_browser_opens_every_page_of_the_real_book_without_an_error():
+    index = ROOT / "book" / "_build" / "html" / "index.html"
+    assert index.is_file(), f"{index}: no built book. Run `make study` first."
+    assert browser(), "no chromium: apt-get install chromium"
+    assert problems(index.parent) == []
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000"]
+    flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
+    for path in (
+        index,
+        *(index.parent / f"{name}.html" for name in ("methods", "claims")),
+        *index.parent.glob("_chapters/**/*.html"),
+    ):
+        done = subprocess.run([browser(), *flags, path.as_uri()], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and "</html>" in done.stdout, done.stderr[-2000:]
+        spoken = re.findall(r'CONSOLE[^"]*"(.*)"', done.stderr)
+        assert not [text for text in spoken if not text.startswith(CHATTER)], f"{path.name}: {spoken}"
+        after_scripts = Links(done.stdout).loads  # what the page's own scripts added is there too
+        assert not [address for address in after_scripts if urlsplit(address).netloc], path.name

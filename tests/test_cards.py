@@ -3,20 +3,11 @@
 import pytest
 
 from ortholib import cards, check, datasets
-from ortholib.phantom import write
-
-
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    out = tmp_path_factory.mktemp("cards") / "phantom"
-    write(out, 0, {"FracAtlas": 60, "kneeKL224": 20, "MRNet-v1.0": 12, "OAI": 8})
-    return out
 
 
 @pytest.fixture(autouse=True)
-def here(phantom, tmp_path, monkeypatch):
+def here(phantom, monkeypatch):
     monkeypatch.setenv("ORTHOLIB_DATA", str(phantom))
-    monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.mark.parametrize("name", sorted(datasets.SETS))

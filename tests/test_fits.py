@@ -11,7 +11,6 @@ from pathlib import Path
 import madeup
 import pandas as pd
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from ortholib import fits, tasks
@@ -210,10 +209,8 @@ def test_failure_is_kept_with_its_reason_and_can_be_tried_again(home, trained, m
 KILLED = """
 import os
 import madeup
-import torch
 from ortholib import fits, tasks
 from ortholib.classify import finetune
-torch.set_num_threads(1)
 tasks.prepare = lambda *asked: madeup.labelled()
 save, epochs = finetune._save, []
 def save_then_die(*arguments):
@@ -226,16 +223,7 @@ fits.ensure(madeup.SETTINGS, "phantom")
 """
 
 
-@pytest.fixture
-def one_thread():
-    """Threads that fight for a busy machine make small steps ten times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_killed_training_resumes_to_the_same_weights(home, monkeypatch, one_thread):
+def test_killed_training_resumes_to_the_same_weights(home, monkeypatch):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     died = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ortholib import compare, ledger, verdicts
@@ -13,7 +13,6 @@ from ortholib.errors import OrthoError
 from ortholib.verdicts import JUDGED, NO_DIFFERENCE, NONE, NOT_REPRODUCED, RELATED, REPRODUCED, UNTESTABLE, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +202,6 @@ def any_row(draw):
     return changes | {"value": draw(maybe.filter(np.isfinite)), "difference": draw(maybe.filter(np.isfinite))}
 
 
-@FAST
 @given(kind=st.sampled_from(["value", "direction", "equivalence", "both"]), changes=any_row())
 def test_only_the_same_is_ever_judged(claims, kind, changes):
     claim = claims[kind]
@@ -221,7 +219,6 @@ def test_only_the_same_is_ever_judged(claims, kind, changes):
         assert not found.shown[[*bounds]].isna().any()
 
 
-@FAST
 @given(kind=st.sampled_from(["value", "direction", "equivalence", "both"]), changes=any_row(), which=st.booleans())
 def test_generated_images_and_stand_in_weights_never_reproduce(claims, kind, changes, which):
     guilty = {"edition": "phantom"} if which else {"edition": "real", "stand_in": True}
@@ -234,7 +231,6 @@ def test_generated_images_and_stand_in_weights_never_reproduce(claims, kind, cha
         assert verdict(claims[kind], beside).verdict == verdict(claims[kind], honest).verdict
 
 
-@FAST
 @given(numbers, numbers)
 @example(-0.02, 0.02)
 @example(0.0, 0.04)
@@ -246,7 +242,6 @@ def test_equivalence_never_follows_from_a_wide_interval(claims, one, other):
         assert found != REPRODUCED
 
 
-@FAST
 @given(
     kind=st.sampled_from(["value", "direction", "equivalence", "both"]),
     point=numbers,
@@ -259,7 +254,6 @@ def test_without_an_interval_nothing_is_judged(claims, kind, point, missing):
     assert found.verdict == RELATED and "no interval (one group)" in found.differs
 
 
-@FAST
 @given(
     kind=st.sampled_from(["direction", "equivalence", "both"]),
     interval=st.tuples(numbers, numbers),

@@ -9,22 +9,6 @@ import pytest
 
 from ortholib import datasets
 from ortholib.datasets import ImageSet
-from ortholib.phantom import write
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    """Stores and caches of a test go to its own folder, and no real data are found by accident."""
-    monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("ORTHOLIB_DATA", raising=False)
-
-
-@pytest.fixture(scope="session")
-def phantom(tmp_path_factory) -> Path:
-    """Read only for the tests: `FracAtlas/` (80 films), `kneeKL224/` (40 knees), `truth/`."""
-    out = tmp_path_factory.mktemp("data") / "phantom"
-    write(out, 1, {"kneeKL224": 40, "FracAtlas": 80})
-    return out
 
 
 @pytest.fixture(scope="session")

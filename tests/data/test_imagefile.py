@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -233,7 +233,7 @@ def test_codec_downscaling_is_close_to_full_decoding(tmp_path, size, color):
     assert np.abs(ours - truth).mean() < 1.0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(width=st.integers(1, 400), height=st.integers(1, 400), size=st.integers(8, 130), turn=st.sampled_from([1, 6]))
 def test_what_is_read_has_the_size_that_letterbox_says(tmp_path, width, height, size, turn):
     path = tmp_path / "a.jpg"

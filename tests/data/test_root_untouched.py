@@ -98,12 +98,11 @@ def test_interrupted_on_the_command_line(kneekl, tree, tmp_path):
     before = tree(kneekl)
     words = ["data", "pack", "kneekl", "--root", str(kneekl), "--size", "16"]
     process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
     while not sum(file.stat().st_size for file in tmp_path.glob("runs/stores/*.partial/pixels.u8")) >= 5 * 256:
-        assert process.poll() is None and time.monotonic() < end
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 130 and said.splitlines()[-1].startswith("interrupted: nothing is lost")
     assert "Traceback" not in said
     assert command(*words)["N"] == 40

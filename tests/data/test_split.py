@@ -49,7 +49,7 @@ def assert_nested(made: split.Split) -> None:
         assert abs((train["fraction"] <= fraction).sum() - fraction * len(train)) <= 2 * largest
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=40, max_size=120),
     positives=st.floats(0.1, 0.9),

@@ -33,11 +33,9 @@ RUN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-import torch
 sys.path.insert(0, {here!r})
 import small
 from ortholib.dino import pretrain
-torch.set_num_threads(1)
 {more}
 pretrain.train(small.shapes(), small.SETTINGS, Path(sys.argv[1]), None)
 """

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import small
 import torch
+from torch import nn
 
 from ortholib import device
-from ortholib.dino import compiling, pretrain
+from ortholib.dino import compiling
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches
 from ortholib.dino.step import DINO, optimizer_of, step
@@ -18,12 +19,24 @@ from ortholib.dino.step import DINO, optimizer_of, step
 COMPILER = shutil.which("c++") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
+def network() -> nn.Module:
+    """Each kind of layer of a ResNet once or twice: a deeper one would take the compiler minutes."""
+    torch.manual_seed(0)
+    layers = []
+    for before, width in ((1, 16), (16, 24)):
+        layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    made = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    made.num_features = width
+    return made
+
+
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler or no Python headers")
 def test_compiled_steps_equal_eager_ones():
+    torch._dynamo.reset()  # of what other tests compiled
     images, ends = small.shapes(16), []
     batches, recipe = Batches(images, torch.device("cpu")), Crops(global_size=32, local_size=16, locals=2)
     for compiled in (False, True):
-        model = DINO(pretrain.build(small.SETTINGS, None), 32, 64, 32)
+        model = DINO(network(), 32, 64, 32)
         render = compiling.compile_parts(model) if compiled else views
         optimizer = optimizer_of(model, "sgd")
         for now in range(2):

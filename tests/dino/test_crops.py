@@ -272,7 +272,7 @@ def test_whole_chain_is_any_channel_of_torchvisions_three_channel_chain():
 def test_compiles_whole():
     """No graph break, no branch on values, and the result of the compiled function is the same."""
     batch = noise(2, 40)
-    torch._dynamo.reset()
+    torch._dynamo.reset()  # of what other tests compiled
     compiled = torch.compile(views, fullgraph=True, backend="eager")
     plain = crops(batch, whole(batch), SMALL, 0, 0)
     for got, expected in zip(crops(batch, whole(batch), SMALL, 0, 0, render=compiled), plain, strict=True):

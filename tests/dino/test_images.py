@@ -8,21 +8,12 @@ import torch
 from ortholib import datasets, split
 from ortholib.dino import images, sets
 from ortholib.errors import OrthoError, UsageError
-from ortholib.phantom import write
 from ortholib.settings import Pretrain, by_size
 
 
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    out = tmp_path_factory.mktemp("dino") / "phantom"
-    write(out, 0, {"FracAtlas": 60, "kneeKL224": 40})
-    return out
-
-
 @pytest.fixture(autouse=True)
-def here(phantom, tmp_path, monkeypatch):
+def here(phantom, monkeypatch):
     monkeypatch.setenv("ORTHOLIB_DATA", str(phantom))
-    monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
 
 
 def asked(*sets: str, **changes) -> Pretrain:

@@ -30,19 +30,10 @@ pretrain.checkpoint.save = save_then_die
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    torch.set_num_threads(1)
     return folder, pretrain.train(small.shapes(), small.SETTINGS, folder, None)
 
 
@@ -67,12 +58,11 @@ def test_killed_at_any_step_it_goes_on_to_the_same_weights(tmp_path, whole):
 def test_told_to_end_it_saves_and_goes_on_to_the_same_weights(tmp_path, whole):
     slow = "crops = pretrain.crops\npretrain.crops = lambda *a: __import__('time').sleep(0.2) or crops(*a)"
     process = subprocess.Popen([sys.executable, "-c", small.script(slow), tmp_path], stdout=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
     while not checkpoint.steps(tmp_path):
-        assert process.poll() is None and time.monotonic() < end
+        assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate()
     assert process.returncode == 143 and "told to end, saved at step" in said
     pretrain.train(small.shapes(), small.SETTINGS, tmp_path, None)
     assert_same(tmp_path, whole)
@@ -95,8 +85,8 @@ def test_what_it_leaves(whole):
 
 
 def test_it_spreads_the_images_and_without_centring_it_rings(tmp_path):
-    settings = replace(small.SETTINGS, epochs=5, optimizer="adamw", learning_rate=8e-3, prototypes=64)
-    settings = replace(settings, teacher_temperature=0.04, checkpoint_minutes=60.0)
+    settings = replace(small.SETTINGS, backbone="test_resnet", epochs=5, optimizer="adamw", learning_rate=8e-3)
+    settings = replace(settings, prototypes=64, teacher_temperature=0.04, checkpoint_minutes=60.0)
     images, records = small.shapes(128), {}
     for centring, momentum in ((True, 0.99), (False, 0.9)):
         folder = tmp_path / str(centring)

@@ -113,7 +113,7 @@ def gap(mine, theirs):
 
 @pytest.mark.parametrize(
     ("kind", "scale", "dtype", "tolerance"),
-    [("sgd", 1, torch.float32, 1e-6), ("sgd", 1, torch.float64, 1e-12), ("adamw", 0.01, torch.float64, 1e-9)],
+    [("sgd", 1, torch.float32, 5e-4), ("sgd", 1, torch.float64, 1e-12), ("adamw", 0.01, torch.float64, 1e-9)],
 )
 def test_three_steps_equal_the_naive_ones(kind, scale, dtype, tolerance):
     mine = model().to(dtype)
@@ -188,26 +188,26 @@ def test_only_matrices_kernels_and_prototypes_decay():
 
 
 def test_one_channel_equals_three_replicated_ones():
-    grey, colour = network("resnet18"), network("resnet18", 3, seed=1)
+    grey, colour = network("resnet18").double(), network("resnet18", 3, seed=1).double()
     state = {name: value.clone() for name, value in grey.state_dict().items()}
     state["conv1.weight"] = state["conv1.weight"].repeat(1, 3, 1, 1) / 3
     colour.load_state_dict(state)
-    big, _ = crops(0)
-    assert torch.allclose(grey(big), colour(big.repeat(1, 3, 1, 1)), atol=1e-5)
-    assert torch.allclose(grey.bn1.running_var, colour.bn1.running_var, atol=1e-5)
+    big, _ = crops(0, torch.float64)
+    torch.testing.assert_close(grey(big), colour(big.repeat(1, 3, 1, 1)), rtol=0, atol=1e-10)
+    torch.testing.assert_close(grey.bn1.running_var, colour.bn1.running_var, rtol=0, atol=1e-10)
 
 
 def test_channels_last_and_plain_layouts_agree():
-    plain, last = model(), model().to(memory_format=torch.channels_last)
-    big, small = crops(0)
+    plain, last = model().double(), model().double().to(memory_format=torch.channels_last)
+    big, small = crops(0, torch.float64)
     for one in (plain, last):
         optimizer = optimizer_of(one, "sgd")
         chosen = torch.channels_last if one is last else torch.contiguous_format
         for _ in range(2):
             # one channel has both layouts at once: strides that say channels_last are asked for by name
             views = [view.clone().to(memory_format=chosen) for view in (big, small)]
-            seen = step(one, optimizer, *views, **values(0))
-    assert gap(plain.student.state_dict(), last.student.state_dict()) <= 1e-5
+            seen = step(one, optimizer, *views, **values(0), dtype=torch.float64)
+    assert gap(plain.student.state_dict(), last.student.state_dict()) <= 1e-10
     assert math.isfinite(seen["loss"])
 
 
@@ -236,6 +236,7 @@ def test_without_local_crops_and_with_locals_of_the_global_size():
 
 
 def test_a_compiled_student_does_the_same():
+    torch._dynamo.reset()  # of what other tests compiled
     plain, compiled = model(), model()
     compiled.student = torch.compile(compiled.student, backend="eager", fullgraph=True)
     for one in (plain, compiled):
