@@ -4,7 +4,10 @@ import functools
 import json
 import re
 import shutil
+import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
