@@ -49,7 +49,7 @@ test-book: $(STAMP) ## open every page of the built book in chromium, offline (r
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 		[ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || { \
 		echo "test-book needs a browser: sudo apt-get install chromium" >&2; exit 1; }
-	$(BIN)/python -m pytest -m browser tests/test_book.py
+	$(BIN)/python -m pytest -m browser tests/report/test_book.py
 
 test-faults: $(STAMP) ## hostile input: thousands of damaged files, tables and archives through the readers
 	$(BIN)/python -m pytest -m faults tests/faults
@@ -61,7 +61,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab, kernel installed
 		'from ortholib import entry; from jupyterlab.labapp import main; entry.run(main)' $(ARGS) notebooks
 
 book: $(STAMP) ## build the book from the chapters already run
-	$(BIN)/python -m ortholib.book
+	$(BIN)/python -m ortholib.report.book
 
 lint: $(STAMP) ## check the code, and that the notebooks hold no output
 	$(BIN)/ruff check .

@@ -9,8 +9,11 @@ from pathlib import Path
 from ortholib import entry
 
 entry.settle()  # first: it may start this anew
-from ortholib import book, datasets, locks, paths, plans, provenance, runs
+from ortholib import locks, paths
+from ortholib.data import datasets
 from ortholib.phantom.write import key as phantom_key
+from ortholib.report import book, chapter as chapters
+from ortholib.study import plans, provenance
 
 if workflow.is_main_process:
     claimed = locks.claim(Path(".snakemake"))
@@ -29,11 +32,11 @@ def data_key(chapter, edition):
     """What the chapter's sets hold on disk; the generated ones follow from their key."""
     if edition == "phantom":
         return phantom_key(0)
-    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0](runs.parameters(chapter, edition))]
+    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0](chapters.parameters(chapter, edition))]
 
 
 def planned(chapter, edition):
-    return plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition))
+    return plans.CHAPTERS[chapter][1](chapters.parameters(chapter, edition))
 
 
 def fit_key(chapter, edition, number):
@@ -42,7 +45,7 @@ def fit_key(chapter, edition, number):
 
 
 def made_by(chapter, edition):
-    return [runs.trigger(chapter, edition), data_key(chapter, edition)]
+    return [chapters.trigger(chapter, edition), data_key(chapter, edition)]
 
 
 def generated(edition):
@@ -117,4 +120,4 @@ rule book:
         # with the chapters' keys: a study stopped between the last chapter and the book still renders it anew
         key=lambda wildcards: [book.source_key(), *(made_by(c, e) for e in EDITIONS for c in plans.CHAPTERS)],
     shell:
-        "python -m ortholib.book"
+        "python -m ortholib.report.book"

@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 from torchvision import transforms
 
-from ortholib import device as devices
-from ortholib.classify.augment import MEAN, STD
+from ortholib import machine as devices
 from ortholib.dino.augment import Crops, crops, views
+from ortholib.encoders.preprocess import MEAN, STD
 
 SETTINGS = Crops()
 SIZE, BATCH, REPEATS = 256, 64, 5

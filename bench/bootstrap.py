@@ -6,8 +6,8 @@ import time
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ortholib.metrics import Ranking
-from ortholib.stats import bootstrap_draws, group_draws
+from ortholib.metrics.bootstrap import bootstrap_draws, group_draws
+from ortholib.metrics.scores import Ranking
 
 N, DRAWS, LOOP_DRAWS, REPEATS = 5000, 2000, 40, 5
 

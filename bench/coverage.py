@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 
-from ortholib import paths, stats
-from ortholib.compare import ALPHA, two_sided_p
-from ortholib.delong import contrast, delong, obuchowski
-from ortholib.metrics import Ranking
+from ortholib import paths
+from ortholib.metrics import bootstrap
+from ortholib.metrics.compare import ALPHA, two_sided_p
+from ortholib.metrics.delong import contrast, delong, obuchowski
+from ortholib.metrics.scores import Ranking
 
 SETS, PATIENTS = 1000, 120
 IMAGES = (1, 2, 3, 4, 5, 6)  # a patient, equally often
@@ -46,10 +47,10 @@ def one(seed: int) -> list[dict]:
     rankings = [Ranking(y_true, score) for score in scores]
     value, rows = float(rankings[0].areas()[0][0]), []
     for method, groups in ((GROUPED, patient), (ALONE, np.arange(len(patient)))):
-        areas = stats.bootstrap_draws(
+        areas = bootstrap.bootstrap_draws(
             lambda weights: {a: ranking.areas(weights)[0] for a, ranking in enumerate(rankings)}, groups, seed=seed
         )
-        low, high, *_ = stats.percentile_interval(value, areas[0], len(np.unique(groups)))
+        low, high, *_ = bootstrap.percentile_interval(value, areas[0], len(np.unique(groups)))
         rows.append({"method": method, "low": low, "high": high, "p": two_sided_p(areas[0] - areas[1])})
     for method, areas in (("Obuchowski", obuchowski(y_true, scores, patient)), ("DeLong", delong(y_true, scores))):
         alone, apart = contrast(areas, (1, 0)), contrast(areas, (1, -1))
@@ -89,7 +90,7 @@ def run() -> dict:
         "sets": SETS,
         "patients": PATIENTS,
         "images_mean": round(float(np.mean([len(simulate(seed)[0]) for seed in range(20)])), 1),
-        "draws": stats.DRAWS,
+        "draws": bootstrap.DRAWS,
         "true_roc_auc": round(TRUTH, 4),
         "mean_value": round(float(table["value"].mean()), 4),
         "seconds": round(time.perf_counter() - start, 1),

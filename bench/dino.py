@@ -30,14 +30,15 @@ import timm
 import torch
 from PIL import Image, ImageFile
 
-from ortholib import datasets, phantom, pixels
-from ortholib import device as devices
+from ortholib import machine as devices
+from ortholib import phantom
+from ortholib.data import datasets, pixels
+from ortholib.data.files import Plane
 from ortholib.dino import compiling, flops, memory, pretrain
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches, Images
 from ortholib.dino.step import DINO, optimizer_of, step
 from ortholib.errors import OrthoError
-from ortholib.imagefile import Plane
 from ortholib.settings import Pretrain
 
 CPU = Pretrain(("fracatlas:all",), 256, 1, "resnet18", batch=32, locals=6, prototypes=2048, teacher_temperature=0.04)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from ortholib import duplicates
+from ortholib.data import copies
 
 N, COPIES = 100_000, 1_000
 
@@ -19,7 +19,7 @@ def fingerprints() -> tuple[np.ndarray, np.ndarray, set[tuple[int, int]]]:
     sources = rng.choice(N - COPIES, COPIES, replace=False)
     for copy, source in enumerate(sources, N - COPIES):
         turned = np.zeros(256, bool)
-        turned[rng.choice(256, rng.integers(0, duplicates.HASH_BITS + 1), replace=False)] = True
+        turned[rng.choice(256, rng.integers(0, copies.HASH_BITS + 1), replace=False)] = True
         hashes[copy] = hashes[source] ^ np.packbits(turned)
         thumbs[copy] = np.clip(thumbs[source] + rng.normal(0, 2, 1024), 0, 255)
     return hashes, thumbs, {(int(source), copy) for copy, source in enumerate(sources, N - COPIES)}
@@ -29,7 +29,7 @@ def run() -> dict:
     hashes, thumbs, planted = fingerprints()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     start = time.perf_counter()
-    found = {(int(i), int(j)) for i, j in duplicates.near_pairs(hashes, thumbs)}
+    found = {(int(i), int(j)) for i, j in copies.near_pairs(hashes, thumbs)}
     seconds = time.perf_counter() - start
     pairs = N * (N - 1) / 2
     return {

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ortholib import device as devices
-from ortholib import networks
-from ortholib.classify.augment import Augmentation, augment, normalise
+from ortholib import machine as devices
+from ortholib.classify.augment import Augmentation, augment
 from ortholib.classify.finetune import Batches
-from ortholib.classify.labelled import Labelled
+from ortholib.data.labelled import Labelled
+from ortholib.encoders import load
+from ortholib.encoders.preprocess import normalise
 from ortholib.settings import Finetune
 
 ON = {"cpu": {"backbone": "resnet18", "batch": 32}, "cuda": {"backbone": "resnet50", "batch": 256}}
@@ -36,7 +37,7 @@ def run() -> dict:
     """Median rates over rounds in turn, so that a busy machine slows both."""
     device, dtype = devices.pick(), devices.precision(devices.pick())
     settings, n = Finetune(size=224, epochs=1, **ON[device.type]), N[device.type]
-    model = networks.build(settings.backbone, None, 0, CLASSES).to(device, memory_format=torch.channels_last).train()
+    model = load.build(settings.backbone, None, 0, CLASSES).to(device, memory_format=torch.channels_last).train()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
     labelled, ranges = data(n, settings.size), Augmentation()

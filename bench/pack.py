@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ortholib import datasets, paths, phantom, pixels
-from ortholib.imagefile import Plane
+from ortholib import paths, phantom
+from ortholib.data import datasets, pixels
+from ortholib.data.files import Plane
 
 SIZE, FILES, REPEATS = 224, 600, 3
 

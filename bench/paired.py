@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from ortholib import stats
-from ortholib.compare import compare
+from ortholib.metrics import bootstrap
+from ortholib.metrics.compare import compare
 
 N, ARMS, REPEATS = 5000, 6, 3
 METRICS = ("roc_auc", "average_precision", "sensitivity", "specificity", "accuracy", "f1", "brier", "ece")
@@ -40,8 +40,8 @@ def run() -> dict:
     return {
         "seconds": round(float(np.median(times)), 3),
         "peak_memory_beyond_start_mib": round(grown / 1024, 1),
-        "all_weights_would_be_mib": round(stats.DRAWS * N * 8 / 2**20, 1),
-        "draws": stats.DRAWS,
+        "all_weights_would_be_mib": round(bootstrap.DRAWS * N * 8 / 2**20, 1),
+        "draws": bootstrap.DRAWS,
         "arms": ARMS,
         "metrics": len(METRICS),
         "n": N,

@@ -94,7 +94,7 @@ def ensure_phantom(edition: str) -> None:
 
 def load(name: str, edition: str, root: Path | None):
     """A set, or a manifest, as `datasets.load` reads it."""
-    from ortholib import datasets
+    from ortholib.data import datasets
 
     if name in datasets.SETS and root is None:
         ensure_phantom(edition)
@@ -108,7 +108,8 @@ def doctor(as_json: Json = False) -> None:
 
     import torch
 
-    from ortholib import datasets, device
+    from ortholib.data import datasets
+    from ortholib.machine import describe
 
     weights = paths.weights_root()
     roots = {}
@@ -117,7 +118,7 @@ def doctor(as_json: Json = False) -> None:
             roots[name] = str(datasets.locate(name))
         except OrthoError:
             roots[name] = "absent"
-    machine = device.describe()
+    machine = describe()
     payload = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -139,7 +140,7 @@ def doctor(as_json: Json = False) -> None:
 @data.command("list")
 def data_list(as_json: Json = False) -> None:
     """The sets that the study knows, and whether they are here."""
-    from ortholib import datasets
+    from ortholib.data import datasets
 
     rows = []
     for card in datasets.SETS.values():
@@ -180,7 +181,7 @@ def data_check(
     name: Set, root: Root = None, edition: Edition = "real", label: Label = None, as_json: Json = False
 ) -> None:
     """Read a whole set: its release, what is readable and what is not, labels, boxes, groups, contradictions."""
-    from ortholib import check, datasets
+    from ortholib.data import check, datasets
 
     image_set = load(name, edition, root)
     bad = image_set.images[~image_set.images["readable"]]
@@ -199,7 +200,7 @@ def data_audit(
     as_json: Json = False,
 ) -> None:
     """Look for what would mislead a study: damage, copies, leaks between official parts, shortcuts."""
-    from ortholib import audit, datasets
+    from ortholib.data import audit, datasets
 
     image_set = load(name, edition, root)
     label = datasets.main_label(image_set, label)
@@ -220,7 +221,7 @@ def data_manifest(
     as_json: Json = False,
 ) -> None:
     """Begin a manifest of your own images: a table with a line a file, for you to fill in and to check."""
-    from ortholib.datasets import template
+    from ortholib.data import template
 
     show(template.begin(source, out).attrs, as_json)
 
@@ -232,7 +233,7 @@ def data_fetch(
     as_json: Json = False,
 ) -> None:
     """Download an openly licensed set: resumed where it broke off, verified before it appears."""
-    from ortholib import fetch
+    from ortholib.data import fetch
 
     with lines_for_people(as_json):
         fetched = fetch.fetch(name, into)
@@ -242,7 +243,8 @@ def data_fetch(
 @data.command("card")
 def data_card(name: str, edition: Edition = "real") -> None:
     """The data card of a set, as Markdown: licence, layout, defects, and its numbers where it is here."""
-    from ortholib import cards, datasets
+    from ortholib.data import datasets
+    from ortholib.report import cards
 
     if name in datasets.SETS:
         ensure_phantom(edition)
@@ -258,7 +260,7 @@ def data_pack(
     as_json: Json = False,
 ) -> None:
     """Decode a set once into a pixel store (one channel, letterboxed); goes on where it was stopped."""
-    from ortholib import tasks
+    from ortholib.data import tasks
 
     image_set = load(name, edition, root)
     started = time.time()
@@ -284,13 +286,15 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Make a fit, or open the stored one. A killed fit goes on from its last checkpoint."""
-    from ortholib import fits, plans, runs, settings
+    from ortholib import settings
+    from ortholib.report.chapter import parameters
+    from ortholib.study import fits, plans
 
     if Path(spec).is_file():
         asked = settings.parse(yamlfile.mapping(Path(spec)))
     else:
         chapter, _, number = spec.partition(":")
-        planned = plans.CHAPTERS[chapter][1](runs.parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
+        planned = plans.CHAPTERS[chapter][1](parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
         if not number.isdigit() or int(number) >= len(planned):
             known = ", ".join(plans.CHAPTERS)
             raise UsageError(f"'{spec}' is neither a file nor CHAPTER:NUMBER of a planned fit; chapters: {known}.")
@@ -313,7 +317,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Execute a chapter with an edition's parameters; its log streams to standard error."""
-    from ortholib import runs
+    from ortholib.report.chapter import execute
 
     overrides = {}
     for item in setting or []:
@@ -321,7 +325,7 @@ def run(
         if not equals:
             raise UsageError(f"--set {item}: expected name=value.")
         overrides[name] = yamlfile.parse(value, f"--set {item}")
-    folder = runs.execute(Path(notebook).name.removesuffix(".ipynb"), edition, overrides)
+    folder = execute(Path(notebook).name.removesuffix(".ipynb"), edition, overrides)
     metrics = folder / "metrics.parquet"
     show({"status": "done", "folder": str(folder), "metrics": str(metrics) if metrics.is_file() else None}, as_json)
 
@@ -352,7 +356,7 @@ def results_table(
     """One row per edition, arm, data set and metric, with its interval."""
     if context.invoked_subcommand:
         return
-    from ortholib import results as module
+    from ortholib.report import results as module
 
     table = module.table(edition)
     if as_json:
@@ -372,7 +376,7 @@ def results_claims(
     as_json: Json = False,
 ) -> None:
     """Every published number and claim beside ours, with the verdict."""
-    from ortholib import results as module
+    from ortholib.report import results as module
 
     table = module.claims(edition)
     if as_json:
@@ -395,7 +399,7 @@ def results_record(
     folder: Annotated[Path, typer.Argument(help="a finished run, such as runs/real/30-knee-oa")], as_json: Json = False
 ) -> None:
     """Check a finished run and promote it into results/."""
-    from ortholib import results as module
+    from ortholib.report import results as module
 
     show({"recorded": str(module.record(folder))}, as_json)
 

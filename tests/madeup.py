@@ -7,8 +7,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from ortholib import evaluation, ids
-from ortholib.classify.labelled import Labelled
+from ortholib.data import ids
+from ortholib.data.labelled import Labelled
+from ortholib.metrics import evaluation
 from ortholib.phantom.write import key
 from ortholib.settings import Finetune
 

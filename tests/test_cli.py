@@ -16,8 +16,11 @@ import pytest
 import typer
 from PIL import Image
 
-from ortholib import cli, datasets, fits, phantom, runs
+from ortholib import cli, phantom
+from ortholib.data import datasets
 from ortholib.errors import OrthoError
+from ortholib.report import chapter
+from ortholib.study import fits
 
 # Commands and their parameters. A change here is a change for everybody's scripts: make it on purpose.
 OPTIONS = {
@@ -218,7 +221,7 @@ def test_fit_that_is_refused(home, call, stored, monkeypatch):
 
 def test_run(home, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(runs, "execute", lambda *words: asked.append(words) or home)
+    monkeypatch.setattr(chapter, "execute", lambda *words: asked.append(words) or home)
     words = ("run", "notebooks/30-knee-oa.ipynb", "--edition", "real", "--json")
     code, out, _ = call(*words, "--set", "epochs=3", "--set", "rate=1e-3", "--set", "name=a=b", "--set", "mirror=true")
     assert code == 0 and loads(out) == {"status": "done", "folder": str(home), "metrics": None}

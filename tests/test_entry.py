@@ -9,8 +9,9 @@ from pathlib import Path
 import madeup
 import pytest
 
-from ortholib import entry, paths, runs
+from ortholib import entry, paths
 from ortholib.errors import UsageError
+from ortholib.report import chapter
 
 ROOT = Path(__file__).resolve().parents[1]
 # Another user without a passwd entry, who owns what we own: needs user namespaces, and util-linux 2.38
@@ -77,12 +78,12 @@ def test_a_chapter_from_a_strange_shell(home, stranger, tmp_path):
 def test_a_notebook_opened_by_hand_refuses_relative_folders_and_8_bit_text(home, monkeypatch):
     monkeypatch.setenv("ORTHOLIB_DATA", "data/real")
     with pytest.raises(UsageError, match=r"ORTHOLIB_DATA=data/real: .* give the whole path"):
-        runs.start(madeup.CHAPTER, "real")
+        chapter.start(madeup.CHAPTER, "real")
     monkeypatch.setenv("ORTHOLIB_DATA", "/data/real")
-    assert runs.start(madeup.CHAPTER, "real").folder.is_dir()
+    assert chapter.start(madeup.CHAPTER, "real").folder.is_dir()
     monkeypatch.setattr(entry.locale, "getpreferredencoding", lambda _: "ISO-8859-1")
     with pytest.raises(UsageError, match="make lab"):
-        runs.start(madeup.CHAPTER, "real")
+        chapter.start(madeup.CHAPTER, "real")
 
 
 @pytest.mark.parametrize("environment", [ASCII, {"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "UTF8:strict"}])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-MEAN, STD = 0.449, 0.226  # of ImageNet's grey values: one mean, one deviation for the one channel
+from ortholib.encoders.preprocess import MEAN, STD
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,6 @@ class Augmentation:
     shift: float = 0.05
     contrast: float = 0.2
     flip: float = 0.0
-
-
-def normalise(batch: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, S, S) -> float32 (B, 1, S, S) with mean 0 and deviation 1 on natural grey images."""
-    return batch.unsqueeze(1).float().div_(255 * STD).sub_(MEAN / STD)
 
 
 def random_draws(seed: int, step: int, n: int) -> np.ndarray:

@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ortholib import device as devices
-from ortholib import metrics, networks, progress
-from ortholib.classify.augment import Augmentation, augment, normalise
-from ortholib.classify.labelled import Labelled, predictions
+from ortholib import machine as devices
+from ortholib import progress
+from ortholib.classify.augment import Augmentation, augment
+from ortholib.data.labelled import Labelled, predictions
+from ortholib.encoders import load
+from ortholib.encoders.preprocess import normalise
 from ortholib.errors import OrthoError, UsageError
+from ortholib.metrics.scores import confusion, expected_grade, kappa, roc_auc, youden_threshold
 from ortholib.settings import Finetune
 
 
@@ -65,7 +68,7 @@ def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None
         raise OrthoError(
             f"batch {settings.batch} does not fit {len(training)} training images; expected 2 to {len(training)}."
         )
-    model = networks.build(settings.backbone, weights, settings.seed, len(data.classes))
+    model = load.build(settings.backbone, weights, settings.seed, len(data.classes))
     model = model.to(device, memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -153,11 +156,11 @@ def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float
     """What the best epoch is chosen by, on validation: ROC AUC (binary), quadratic kappa of the rounded
     expected grade (ordinal). Not computable (one class) counts as the worst value."""
     if kind == "binary":
-        value = metrics.roc_auc(y, probability[:, 1])[0]
+        value = roc_auc(y, probability[:, 1])[0]
     else:
         classes = probability.shape[1]
-        grade = metrics.expected_grade(probability)
-        value = metrics.kappa(metrics.confusion(y, grade, classes), "quadratic")[0]
+        grade = expected_grade(probability)
+        value = kappa(confusion(y, grade, classes), "quadratic")[0]
     return float(value) if np.isfinite(value) else -1.0
 
 
@@ -223,7 +226,7 @@ def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
     threshold = None
     if data.kind == "binary":
         validation = frame[frame["part"] == "val"]
-        threshold = metrics.youden_threshold(validation["y_true"], validation["score_1"])
+        threshold = youden_threshold(validation["y_true"], validation["score_1"])
         courses = {f"epoch_{i}": scores.float().numpy() for i, scores in enumerate(state["courses"], 1)}
         validation[["unit_id", "group", "y_true"]].assign(**courses).to_parquet(folder / "courses.parquet", index=False)
     speed = float(history["images_per_s"].median())

@@ -16,12 +16,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ortholib import device as devices
-from ortholib import metrics, networks
-from ortholib.classify.augment import normalise
+from ortholib import machine as devices
 from ortholib.classify.finetune import Batches, selection_metric
-from ortholib.classify.labelled import Labelled, predictions
+from ortholib.data.labelled import Labelled, predictions
+from ortholib.encoders import load
+from ortholib.encoders.preprocess import normalise
 from ortholib.errors import OrthoError
+from ortholib.metrics.scores import youden_threshold
 from ortholib.settings import Probe
 
 HEADS = ("linear", "kNN")
@@ -62,7 +63,7 @@ def train(data: Labelled, settings: Probe, folder: Path, weights: Path | None) -
         frame = predictions(data, settings, scored, probability, name).assign(fraction=share)
         if data.kind == "binary" and share == 1:
             known = frame[frame["part"] == "val"]
-            thresholds[name] = metrics.youden_threshold(known["y_true"], known["score_1"])
+            thresholds[name] = youden_threshold(known["y_true"], known["score_1"])
         tables.append(frame)
     tried = pd.DataFrame(tried)
     tried.to_parquet(folder / "history.parquet")
@@ -110,7 +111,7 @@ def embed(data: Labelled, settings: Probe, weights: Path | None) -> np.ndarray:
     A random network gets what a pretrained one has: batch statistics of the training images, by one pass over them.
     """
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    backbone = networks.build(settings.backbone, weights, settings.seed)
+    backbone = load.build(settings.backbone, weights, settings.seed)
     batches = Batches(data, device)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()
 

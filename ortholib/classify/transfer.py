@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ortholib import device as devices
-from ortholib import networks
+from ortholib import machine as devices
 from ortholib.classify.finetune import Batches, predict
-from ortholib.classify.labelled import Labelled, predictions
+from ortholib.data.labelled import Labelled, predictions
+from ortholib.encoders import load
 from ortholib.errors import OrthoError
 from ortholib.settings import Transfer
 
@@ -22,7 +22,7 @@ def train(data: Labelled, settings: Transfer, folder: Path, weights: Path) -> di
     has classes.
     """
     device, dtype = devices.pick(), devices.precision(devices.pick())
-    network = networks.build(settings.backbone, None, 0, len(data.classes))
+    network = load.build(settings.backbone, None, 0, len(data.classes))
     try:
         network.load_state_dict(load_file(weights))
     except RuntimeError as error:

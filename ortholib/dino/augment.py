@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ortholib.classify.augment import normalise
+from ortholib.encoders.preprocess import normalise
 from ortholib.errors import UsageError
 
 TRIES = 10  # candidate windows per crop, as in torchvision's RandomResizedCrop

@@ -16,14 +16,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ortholib import device as devices
-from ortholib import networks, progress
-from ortholib.classify.augment import normalise
+from ortholib import machine as devices
+from ortholib import progress
 from ortholib.dino import checkpoint, compiling, export, flops, log, memory, monitor, parallel
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches, Images
 from ortholib.dino.schedules import cosine
 from ortholib.dino.step import DINO, optimizer_of, step
+from ortholib.encoders import load
+from ortholib.encoders.preprocess import normalise
 from ortholib.errors import OrthoError, UsageError
 from ortholib.settings import Pretrain, by_size
 
@@ -35,8 +36,8 @@ CROPS = ("global_size", "local_size", "locals", "global_scale", "local_scale", "
 
 
 def build(settings: Pretrain, weights: Path | None) -> torch.nn.Module:
-    """The backbone without classifier, at its initial weights; errors as `networks.build`."""
-    return networks.build(settings.backbone, weights, settings.seed)
+    """The backbone without classifier, at its initial weights; errors as `load.build`."""
+    return load.build(settings.backbone, weights, settings.seed)
 
 
 def recipe(settings: Pretrain) -> Crops:

@@ -17,8 +17,8 @@ import timm
 import torch
 from torchvision.models import convnext
 
-from ortholib import networks
-from ortholib.encoders import ENCODERS, Encoder
+from ortholib.encoders import load
+from ortholib.encoders.registry import ENCODERS, Encoder
 from ortholib.errors import UsageError
 from ortholib.phantom import weights_formats, weights_medical
 from ortholib.phantom.files import whole
@@ -42,7 +42,7 @@ ELSEWHERE = {"bert": "transformers", "ultralytics": "ultralytics"}  # formats wh
 TINY = {
     # the first of BasicBlocks has no downsample in the real one, so it keeps the stem's 64 channels
     "resnet18": {"layers": (1, 1, 1, 1), "channels": (64, 16, 32, 64)},
-    "resnet": networks.TINY,  # bottlenecks: with 16 channels the first block would lack the real one's downsample
+    "resnet": load.TINY,  # bottlenecks: with 16 channels the first block would lack the real one's downsample
     "convnext": {"depths": (1, 1, 2, 1), "dims": (16, 24, 32, 48)},
     "vit_large": {"embed_dim": 64, "depth": 3, "num_heads": 4},
     "vit_base_patch14": {"embed_dim": 64, "depth": 2, "num_heads": 4},

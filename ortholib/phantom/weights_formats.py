@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ortholib.encoders import Encoder
+from ortholib.encoders.registry import Encoder
 from ortholib.phantom.weights_numbers import draw
 
 PT = {"format": "pt"}  # a safetensors header without it is refused by transformers

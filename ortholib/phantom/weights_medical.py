@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ortholib.encoders import ENCODERS
+from ortholib.encoders.registry import ENCODERS
 from ortholib.phantom.weights_formats import PT, StandIn
 from ortholib.phantom.weights_numbers import draw
 

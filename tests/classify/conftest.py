@@ -4,7 +4,7 @@ import madeup
 import numpy as np
 import pytest
 
-from ortholib.classify.labelled import Labelled
+from ortholib.data.labelled import Labelled
 from ortholib.settings import Finetune
 
 

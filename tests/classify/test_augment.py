@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ortholib.classify.augment import MEAN, STD, Augmentation, augment, normalise, random_draws
+from ortholib.classify.augment import Augmentation, augment, random_draws
+from ortholib.encoders.preprocess import MEAN, STD, normalise
 
 NOTHING = Augmentation(rotation=0, scale=0, shift=0, contrast=0, flip=0)
 

@@ -10,7 +10,7 @@ import timm
 from safetensors.torch import save_file
 
 from ortholib.classify import probe
-from ortholib.classify.labelled import Labelled
+from ortholib.data.labelled import Labelled
 from ortholib.dino import pretrain
 from ortholib.errors import OrthoError, UsageError
 from ortholib.settings import Pretrain, Probe

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ortholib import datasets
-from ortholib.datasets import ImageSet
+from ortholib.data import datasets
+from ortholib.data.datasets import ImageSet
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from PIL import ImageFile
 from sklearn.metrics import roc_auc_score
 
-from ortholib import audit, datasets
+from ortholib.data import audit, datasets
 
 
 @pytest.fixture

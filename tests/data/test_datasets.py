@@ -5,8 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from ortholib import datasets
-from ortholib.datasets import base
+from ortholib.data import datasets, table
 from ortholib.errors import OrthoError, UsageError
 
 
@@ -22,7 +21,7 @@ def test_repeated_ids_never_get_into_a_set(sound):
 
 def test_unique_ids_keeps_order_and_names_every_copy():
     frame = pd.DataFrame({"image_id": list("abcbda"), "path": [f"p{i}" for i in range(6)]})
-    kept, notes = base.unique_ids(frame)
+    kept, notes = table.unique_ids(frame)
     assert kept.to_numpy().tolist() == [["c", "p2"], ["d", "p4"]] and kept.index.tolist() == [0, 1]
     assert [note.split(";")[0] for note in notes] == [
         "a: stands for 2 files or lines (p0, p5)",

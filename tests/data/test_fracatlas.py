@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ortholib import datasets
-from ortholib.datasets import fracatlas as module
-from ortholib.datasets.fracatlas import read
+from ortholib.data import datasets
+from ortholib.data.sets import fracatlas as module
+from ortholib.data.sets.fracatlas import read
 from ortholib.errors import OrthoError
 
 RESCUED = ["IMG0000000", "IMG0000001", "IMG0000003"]  # sound negatives of the phantom, seed 1

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ortholib import imagefile
-from ortholib.datasets import grazpedwri as module
-from ortholib.datasets.grazpedwri import read
+from ortholib.data import files
+from ortholib.data.sets import grazpedwri as module
+from ortholib.data.sets.grazpedwri import read
 from ortholib.errors import OrthoError
 from ortholib.phantom.grazpedwri import write_grazpedwri
 
@@ -110,7 +110,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(whole, truth):
             assert opened.mode == "I;16"
             deep = np.asarray(opened)
         assert deep.max() > 60_000 and len(np.unique(deep & 255)) > 200  # high and low bits are in use
-        pixels = imagefile.read(whole.root / image.path)
+        pixels = files.read(whole.root / image.path)
         assert pixels.mean() == pytest.approx(truth.loc[image.image_id, "gray"], abs=0.01)
         assert (pixels == 255).mean() < 0.1  # a clipped radiograph is white where there is anything
 
@@ -119,7 +119,7 @@ def test_boxes_are_where_the_picture_is_bright(whole):
     """A side marker and a wire are white, and their boxes are as tight as can be."""
     paths = whole.images.set_index("image_id")["path"]
     for box in whole.boxes[whole.boxes["class"].isin(["text", "metal"])].itertuples():
-        pixels = imagefile.read(whole.root / paths[box.image_id])
+        pixels = files.read(whole.root / paths[box.image_id])
         x0, y0, x1, y1 = (round(v) for v in (box.x0, box.y0, box.x1, box.y1))
         inside = pixels[y0:y1, x0:x1] == 255
         assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ortholib import datasets
-from ortholib.datasets.kneekl import read
+from ortholib.data import datasets
+from ortholib.data.sets.kneekl import read
 from ortholib.errors import OrthoError
 
 SPELLINGS = {

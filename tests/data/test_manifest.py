@@ -15,9 +15,8 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ortholib import datasets, duplicates, ids, imagefile, split, tasks
-from ortholib.datasets import manifest, template
-from ortholib.datasets.base import image_values
+from ortholib.data import copies, datasets, files, ids, manifest, split, tasks, template
+from ortholib.data.table import image_values
 from ortholib.errors import OrthoError, UsageError
 
 DEEP = (np.arange(40 * 30, dtype=np.uint16) * 3).reshape(40, 30)  # 12 bits in 16: 30 wide, 40 high
@@ -63,7 +62,7 @@ def root(tmp_path) -> Path:
 
 def exif(orientation: int) -> Image.Exif:
     tags = Image.Exif()
-    tags[imagefile.ORIENTATION] = orientation
+    tags[files.ORIENTATION] = orientation
     return tags
 
 
@@ -92,11 +91,11 @@ def test_every_format_and_all_its_planes(root):
     expected = [f"{path}#{k}" if n > 1 else path for path, n in PLANES.items() for k in range(n)]
     assert images.index.tolist() == expected and list(found.planes) == expected
     for image_id, plane in found.planes.items():
-        shown = imagefile.read(plane.path, frame=plane.frame)
+        shown = files.read(plane.path, frame=plane.frame)
         assert shown.shape == (images.loc[image_id, "height"], images.loc[image_id, "width"])
     assert (images.loc["d.jpg", "width"], images.loc["d.jpg", "height"]) == (30, 50)  # upright
     assert images.loc["a/pages.tif#1", "height"] == 10 and images.loc["a/pages.tif#2", "height"] == 20
-    assert np.array_equal(imagefile.read(*found.planes["c/vol.npy#3"][:1], frame=3), BYTES[3])
+    assert np.array_equal(files.read(*found.planes["c/vol.npy#3"][:1], frame=3), BYTES[3])
     assert (images["exam"] == images["path"]).all() and found.grouped_by == "patient"
     assert found.label("kl")["c/vol.npy#4"] == 4 and found.label("kl")["d.jpg"] == 6
     assert (found.name, found.version, found.root) == ("own", "manifest own.csv, 7 rows", root)
@@ -273,9 +272,9 @@ def test_broken_files_are_listed(root):
 
 
 def test_damaged_page_of_a_tiff_costs_only_itself(root, monkeypatch):
-    real = imagefile.read
+    real = files.read
     monkeypatch.setattr(
-        imagefile, "read", lambda path, size=None, frame=0: real(path, size, 99 if frame == 1 else frame)
+        manifest, "read_image", lambda path, size=None, frame=0: real(path, size, 99 if frame == 1 else frame)
     )
     found = read(root, "path,group\na/pages.tif,p\n").images.set_index("image_id")
     assert found["readable"].tolist() == [True, False, True] and found.loc["a/pages.tif#1", "width"] == 0
@@ -507,7 +506,7 @@ def test_split_pack_and_copies(cohort):
     assert made.cut_groups == 0 and set(made.images["part"]) == {"train", "val", "test"}
     store = tasks.pack(found, 16)
     assert len(store.image_ids) == 60 and not store.failed and "p07/15.png" in store.image_ids
-    assert len(duplicates.grouped(found)[1]) == 60
+    assert len(copies.grouped(found)[1]) == 60
 
 
 def test_labels_reach_images_in_folders(cohort):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ortholib import imagefile
-from ortholib.datasets.mrnet import LABELS, PLANES, REMARKS, read
+from ortholib.data import files
+from ortholib.data.sets.mrnet import LABELS, PLANES, REMARKS, read
 from ortholib.errors import OrthoError
 from ortholib.phantom.mrnet import write_mrnet
 
@@ -76,7 +76,7 @@ def test_equals_the_truth(written, sound):
     row = images.iloc[-1]
     assert row["image_id"] == f"{row['exam']}-sagittal-{row['frame']:03d}"
     assert row["path"] == f"valid/sagittal/{row['exam']}.npy"
-    assert (imagefile.read(root / row["path"], frame=row["frame"]) == np.load(root / row["path"])[row["frame"]]).all()
+    assert (files.read(root / row["path"], frame=row["frame"]) == np.load(root / row["path"])[row["frame"]]).all()
     for label in LABELS:
         assert sound.label(label).sort_index().equals(truth[label].astype(float).rename("value").rename_axis("unit_id"))
     assert sound.notes == REMARKS and sound.grouped_by == "exam" and sound.boxes.empty

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ortholib.datasets import mura as module
-from ortholib.datasets.mura import read
+from ortholib.data.sets import mura as module
+from ortholib.data.sets.mura import read
 from ortholib.errors import OrthoError
 from ortholib.phantom.mura import APPLE_DOUBLE, write_mura
 
@@ -385,11 +385,11 @@ def test_the_root_is_not_written_to(root, tree):
 
 
 def test_pixels_of_colour_and_grey_files(whole):
-    from ortholib import imagefile
+    from ortholib.data import files
 
     modes = set()
     for path in whole.usable["path"]:
         with Image.open(whole.root / path) as image:
             modes.add(image.mode)
-        assert np.ptp(imagefile.read(whole.root / path)) > 100
+        assert np.ptp(files.read(whole.root / path)) > 100
     assert modes == {"L", "RGB"}

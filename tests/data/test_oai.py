@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ortholib.datasets.oai import read
+from ortholib.data.sets.oai import read
 from ortholib.errors import OrthoError
 from ortholib.phantom.oai import FILM, READINGS, write_oai
 

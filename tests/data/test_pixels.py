@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ortholib import imagefile, pixels
+from ortholib.data import pixels
+from ortholib.data.files import Plane, inspect
 from ortholib.errors import OrthoError, UsageError
-from ortholib.imagefile import Plane
 
 SIZE = 32
 
@@ -25,7 +25,7 @@ SIZE = 32
 def files(phantom) -> dict[str, Plane]:
     """40 knees and 77 readable films of two shapes."""
     found = {path.stem: path for path in phantom.rglob("*.jpg")}
-    return {name: Plane(path) for name, path in found.items() if not imagefile.inspect(path)[2]}
+    return {name: Plane(path) for name, path in found.items() if not inspect(path)[2]}
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ import json, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from ortholib import pixels
-from ortholib.imagefile import Plane
+from ortholib.data.files import Plane
 one = pixels._one
 def slow(plane, size):
     time.sleep(0.03)

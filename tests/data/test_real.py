@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ortholib import audit, datasets, duplicates, imagefile, split
+from ortholib.data import audit, datasets, files, split
+from ortholib.data.copies import grouped
 
 ROOT = Path(os.environ.get("ORTHOLIB_DATA") or "absent")
 
@@ -22,7 +23,7 @@ def atlas(tmp_path_factory, tree):
     before = tree(ROOT / "FracAtlas")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORTHOLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield duplicates.grouped(datasets.SETS["fracatlas"].read(ROOT / "FracAtlas"))
+        yield grouped(datasets.SETS["fracatlas"].read(ROOT / "FracAtlas"))
     assert tree(ROOT / "FracAtlas") == before
 
 
@@ -57,7 +58,7 @@ def test_fracatlas_orientation(atlas):
     turned = []
     for row in atlas[0].usable.itertuples():
         with Image.open(ROOT / "FracAtlas" / row.path) as image:
-            turn = imagefile.orientation(image)
+            turn = files.orientation(image)
             assert (row.width, row.height) == (image.size[::-1] if turn >= 5 else image.size)
             turned += [row.image_id] if turn != 1 else []
     assert len(turned) == 25 and {"IMG0002588", "IMG0002628"} <= set(turned)
@@ -96,8 +97,8 @@ def test_codec_downscaling_of_real_films(atlas):
     rows = atlas[0].usable
     for row in rows[rows["width"] > 2000].iloc[::60].itertuples():
         path = ROOT / "FracAtlas" / row.path
-        ours = imagefile.read(path, 224).astype(int)
-        full = Image.fromarray(imagefile.read(path))
+        ours = files.read(path, 224).astype(int)
+        full = Image.fromarray(files.read(path))
         assert np.abs(ours - np.asarray(full.resize(ours.shape[::-1], Image.Resampling.BICUBIC))).mean() < 1.0
 
 

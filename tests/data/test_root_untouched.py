@@ -10,7 +10,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from ortholib import cli, datasets, split, tasks
+from ortholib import cli
+from ortholib.data import datasets, split, tasks
 
 
 def command(*words) -> dict:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ortholib import datasets, split
-from ortholib.datasets.base import ImageSet, box_table, long_labels
+from ortholib.data import datasets, split
+from ortholib.data.table import ImageSet, box_table, long_labels
 from ortholib.errors import OrthoError, UsageError
 
 NAMES_OF_RANDOM = ("random", "random without copies")

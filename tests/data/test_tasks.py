@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ortholib import datasets, paths, pixels, tasks
+from ortholib import paths
+from ortholib.data import datasets, pixels, tasks
+from ortholib.data.files import Plane
 from ortholib.errors import OrthoError, UsageError
-from ortholib.imagefile import Plane
 
 SIZE = 24
 

@@ -10,7 +10,7 @@ import small
 import torch
 from torch import nn
 
-from ortholib import device
+from ortholib import machine
 from ortholib.dino import compiling
 from ortholib.dino.augment import Crops, crops, views
 from ortholib.dino.images import Batches
@@ -53,13 +53,13 @@ def test_compiled_steps_equal_eager_ones():
 
 def test_what_keeps_from_compiling_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device.cannot_compile() == "no GPU"
+    assert machine.cannot_compile() == "no GPU"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
-    assert device.cannot_compile() == "no Triton"
-    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(device.shutil, "which", lambda name: None)
-    assert device.cannot_compile() == "no C compiler"
-    monkeypatch.setattr(device.shutil, "which", lambda name: name)
-    monkeypatch.setattr(device.sysconfig, "get_path", lambda name: os.devnull)
-    assert device.cannot_compile() == "no Python headers"
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    assert machine.cannot_compile() == "no Triton"
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    assert machine.cannot_compile() == "no C compiler"
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
+    monkeypatch.setattr(machine.sysconfig, "get_path", lambda name: os.devnull)
+    assert machine.cannot_compile() == "no Python headers"

@@ -9,9 +9,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 from torchvision.transforms import RandomResizedCrop, functional
 
-from ortholib.classify.augment import MEAN, STD
 from ortholib.dino import augment
 from ortholib.dino.augment import Crops, Draws, blurred, crops, draw, filters, jittered, resized, solarized, views
+from ortholib.encoders.preprocess import MEAN, STD
 from ortholib.errors import UsageError
 
 BICUBIC = Image.Resampling.BICUBIC

@@ -5,8 +5,9 @@ import pytest
 import small
 import torch
 
-from ortholib import datasets, split
-from ortholib.dino import images, sets
+from ortholib.data import split
+from ortholib.data.datasets import load
+from ortholib.dino import corpus, images
 from ortholib.errors import OrthoError, UsageError
 from ortholib.settings import Pretrain, by_size
 
@@ -21,15 +22,15 @@ def asked(*sets: str, **changes) -> Pretrain:
 
 
 def test_evaluation_parts_stay_out():
-    made = sets.prepare(asked(), "real")
-    films, knees = datasets.load("fracatlas"), datasets.load("kneekl")
+    made = corpus.prepare(asked(), "real")
+    films, knees = load("fracatlas"), load("kneekl")
     clean = split.make(films, "clean", "fractured").images
     train = int((clean["part"] == "train").sum()), int((knees.images["official_part"] == "train").sum())
     assert (made.seen["fracatlas"]["images"], made.seen["kneekl"]["images"]) == train and len(made) == sum(train)
     evaluated = set(clean.loc[clean["part"] != "train", "group"])
     assert not evaluated & set(made.group[made.store == 0])
     assert np.isin(made.y[made.store == 1], range(5)).all() and set(made.y[made.store == 0]) <= {0.0, 1.0}
-    everything = sets.prepare(asked("fracatlas:all", "kneekl:all"), "real")
+    everything = corpus.prepare(asked("fracatlas:all", "kneekl:all"), "real")
     assert len(everything) == len(films.usable) + len(knees.usable) and everything.identity != made.identity
 
 
@@ -42,7 +43,7 @@ def test_order_is_a_permutation_of_seed_and_epoch():
 
 
 def test_sets_are_mixed_by_their_weights():
-    made = sets.prepare(asked("fracatlas:clean:0.5", "kneekl:official:3"), "real")
+    made = corpus.prepare(asked("fracatlas:clean:0.5", "kneekl:official:3"), "real")
     films, knees = np.bincount(made.store)
     assert made.seen["fracatlas"]["weight"] == 0.5 and made.weights == [0.5, 3.0]
     epochs = [made.order(1, 0, epoch).ravel() for epoch in range(4)]
@@ -55,7 +56,7 @@ def test_sets_are_mixed_by_their_weights():
 
 
 def test_batches_are_the_squares_of_both_stores():
-    made = sets.prepare(asked(), "real")
+    made = corpus.prepare(asked(), "real")
     batches = images.Batches(made, torch.device("cpu"))
     index = np.array([len(made) - 1, 0, 7])
     squares, valid = batches(index)
@@ -69,16 +70,16 @@ def test_batches_are_the_squares_of_both_stores():
 
 def test_bad_words():
     with pytest.raises(UsageError, match="'fracatlas' is not name:split"):
-        sets.prepare(asked("fracatlas"), "real")
+        corpus.prepare(asked("fracatlas"), "real")
     for weight in ("0", "-1", "much", "1:1", ""):
         with pytest.raises(UsageError, match="is not name:split or name:split:weight"):
-            sets.prepare(asked(f"fracatlas:clean:{weight}"), "real")
+            corpus.prepare(asked(f"fracatlas:clean:{weight}"), "real")
     with pytest.raises(UsageError, match="sets is empty"):
-        sets.prepare(Pretrain((), 32, 1), "real")
+        corpus.prepare(Pretrain((), 32, 1), "real")
     with pytest.raises(UsageError, match="'cleen' is no split"):
-        sets.prepare(asked("fracatlas:cleen"), "real")
+        corpus.prepare(asked("fracatlas:cleen"), "real")
     with pytest.raises(OrthoError, match="holds none of the folders"):
-        sets.prepare(asked("mura:official"), "real")
+        corpus.prepare(asked("mura:official"), "real")
 
 
 def test_defaults_by_the_size_of_the_data():

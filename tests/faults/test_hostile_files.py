@@ -11,7 +11,7 @@ import hostile
 import pandas as pd
 import pytest
 
-from ortholib import imagefile
+from ortholib.data import files
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 FILES = 2000
@@ -83,11 +83,11 @@ def test_every_file_is_read_or_listed(folder, manifest):
 def test_memory_and_time_stay_within_bounds(folder):
     """Peak of one process that inspects and reads every plain file, the bombs included."""
     script = (
-        "import resource, sys\nfrom pathlib import Path\nfrom ortholib import imagefile\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom ortholib.data import files\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
-        "    if path.is_file() and not path.is_symlink() and not imagefile.inspect(path)[2]:\n"
-        "        try:\n            imagefile.read(path)\n"
-        "        except imagefile.UNREADABLE:\n            pass\n"
+        "    if path.is_file() and not path.is_symlink() and not files.inspect(path)[2]:\n"
+        "        try:\n            files.read(path)\n"
+        "        except files.UNREADABLE:\n            pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, timeout=600)
@@ -101,11 +101,11 @@ def test_another_thousand_never_escape(tmp_path):
         for name, data in hostile.mutated(500, seed):
             path = tmp_path / name
             path.write_bytes(data)
-            width, height, reason = imagefile.inspect(path)
+            width, height, reason = files.inspect(path)
             assert (width > 0 and height > 0) != bool(reason)
             if not reason:
                 try:
-                    assert imagefile.read(path).ndim == 2 and imagefile.frames(path) >= 1
-                except imagefile.UNREADABLE as error:
-                    assert imagefile.reason(error)
+                    assert files.read(path).ndim == 2 and files.frames(path) >= 1
+                except files.UNREADABLE as error:
+                    assert files.reason(error)
             os.unlink(path)

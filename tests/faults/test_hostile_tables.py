@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ortholib import datasets
-from ortholib.datasets import ImageSet, manifest
+from ortholib.data import datasets, manifest
+from ortholib.data.datasets import ImageSet
+from ortholib.data.unzip import unzip
 from ortholib.errors import OrthoError
 from ortholib.phantom import write
-from ortholib.unzip import unzip
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 COUNTS = {"FracAtlas": 60, "kneeKL224": 4, "MURA-v1.1": 40, "GRAZPEDWRI-DX": 24, "MRNet-v1.0": 12, "OAI": 8}

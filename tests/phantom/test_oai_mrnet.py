@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from smallsets import COUNTS
 
-from ortholib import imagefile
+from ortholib.data.files import frames, inspect, read
 from ortholib.errors import UsageError
 from ortholib.phantom import joints, knee, mri, mrnet, oai
 from ortholib.phantom.dicom import SYNTAXES, write_dicom
@@ -30,8 +30,8 @@ def test_films_hold_what_was_drawn(films):
         assert file.file_meta.TransferSyntaxUID == SYNTAXES[row.syntax] and file.BitsStored == 12
         stored = file.pixel_array if row.photometric == "MONOCHROME2" else oai.TOP - file.pixel_array
         assert (stored == drawn).all() and drawn.max() > 2**11
-        shown = imagefile.read(root / row.path)
-        assert shown.shape == (oai.SIZE, 2 * oai.SIZE) and imagefile.frames(root / row.path) == 1
+        shown = read(root / row.path)
+        assert shown.shape == (oai.SIZE, 2 * oai.SIZE) and frames(root / row.path) == 1
         assert np.corrcoef(shown.ravel(), drawn.ravel())[0, 1] > 0.99
         assert (file.PatientID, file.AccessionNumber) == (row.patient, row.barcode)
         assert ("WindowCenter" in file) == row.window
@@ -182,11 +182,11 @@ def test_joint_files_show_what_was_drawn(files):
         drawn = joints.render(
             file, np.random.default_rng([0, 15, sorted(joints.LABELS).index(row.joint), file["index"]])
         )
-        assert imagefile.inspect(path) == (file["size"], file["size"], "")
-        assert imagefile.frames(path) == row.planes == len(drawn)
+        assert inspect(path) == (file["size"], file["size"], "")
+        assert frames(path) == row.planes == len(drawn)
         assert np.isnan(row.frame) == (row.planes == 1)
         for k in range(row.planes):
-            shown = imagefile.read(path, frame=k)
+            shown = read(path, frame=k)
             assert shown.dtype == np.uint8 and np.corrcoef(shown.ravel(), drawn[k].ravel())[0, 1] > 0.99, row.path
         assert shown.max() > 60
 

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from ortholib.encoders import ENCODERS
+from ortholib.encoders.registry import ENCODERS
 from ortholib.errors import UsageError
 from ortholib.phantom import weights
 from ortholib.phantom.weights import ELSEWHERE, LEFT_OUT, MARK, STANDINS, build, write_weights

@@ -1,0 +1,88 @@
+"""Networks of one input channel at the weights they start from: random ones, an own backbone's, or published ones."""
+
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import register_model
+
+from ortholib.errors import OrthoError, UsageError
+
+WRAPPED = ("teacher", "state_dict", "model")  # what a training's checkpoint keeps a network under
+PREFIXES = ("module.", "backbone.")
+
+# ResNet-50 with one block a stage and an eighth of its channels: the phantom's stand-in weights are of this shape
+TINY = {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}
+
+
+@register_model
+def resnet50_tiny(pretrained: bool = False, **options) -> torch.nn.Module:
+    """`TINY`, under a name of its own."""
+    return timm.create_model("resnet50", pretrained=pretrained, **TINY, **options)
+
+
+def build(name: str, weights: Path | None, seed: int, classes: int = 0) -> torch.nn.Module:
+    """The network timm knows by `name`, with one input channel and `classes` outputs (0: its features), at its initial
+    weights: those of a file (see `load`), or random ones. seed: of everything that no file gives.
+
+    Raises UsageError for a name timm does not know, OrthoError for weights that are absent or do not fit.
+    """
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+        raise UsageError(f"backbone '{name}' is unknown to timm; close to it: {close}.")
+    torch.manual_seed(seed)
+    options = {"dynamic_img_size": True} if name.startswith("vit") else {}
+    # pretrained=False: timm never looks for a network
+    network = timm.create_model(name, pretrained=False, in_chans=1, num_classes=classes, **options)
+    if weights is not None:
+        load(network, weights, name)
+    return network
+
+
+def load(network: torch.nn.Module, path: Path, name: str) -> None:
+    """Fill a one-channel network, all but its classifier, from `.safetensors`, or from `.pth` in torchvision's, timm's
+    or DINO's names; heads and classifiers in the file are left aside.
+
+    A stem of three channels is summed to one: on a grey image repeated three times, with one mean and one standard
+    deviation for all, both give the same. Raises OrthoError for a file that is absent, is no weights, or does not fit:
+    never a silent random start.
+    """
+    if not path.is_file():
+        raise OrthoError(
+            f"{path}: initial weights not found; expected safetensors in timm's names, or a .pth file in those "
+            "of torchvision, timm or DINO (see ortholib.encoders.registry). Bring the file, or start from random."
+        )
+    classifier = f"{network.default_cfg['classifier']}."
+    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(classifier)}
+    found = {key: value for key, value in _state(path).items() if key in wanted or not _is_head(key)}
+    for key, value in found.items():
+        needed = wanted.get(key)
+        if needed is not None and value.ndim == 4 and (value.shape[1], needed.shape[1]) == (3, 1):
+            found[key] = value.sum(1, keepdim=True)
+    absent = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in found if key not in wanted]
+    other = [key for key in found if key in wanted and found[key].shape != wanted[key].shape]
+    if absent or unknown or other:
+        example = ", ".join([*absent, *unknown, *other][:2])
+        raise OrthoError(
+            f"{path} does not fit {name}: {len(absent)} weights missing, {len(unknown)} unknown, {len(other)} misshapen"
+            f" (such as {example}). Name the backbone that the file was made for."
+        )
+    network.load_state_dict(found, strict=False)
+
+
+def _state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        for key in WRAPPED:
+            state = state[key] if isinstance(state.get(key), dict) else state
+        for prefix in PREFIXES:
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+        return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    except Exception as error:  # safetensors, pickle and zip each raise their own
+        raise OrthoError(f"{path} holds no weights that can be read safely: {str(error)[:80]}") from error
+
+
+def _is_head(key: str) -> bool:
+    return key.split(".")[0] in ("fc", "head", "classifier")

@@ -1,0 +1,1 @@
+"""What people read: chapters, figures, sentences, the book."""

@@ -1,0 +1,1 @@
+"""Fits, where they come from, and what they say of the published claims."""
