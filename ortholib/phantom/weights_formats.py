@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -104,9 +105,11 @@ def ultralytics(folder: Path, standin: StandIn, model: None, rng: np.random.Gene
     """`yolov8n.pt`: a pickled half-precision DetectionModel in the dictionary that ultralytics publishes, built by
     ultralytics itself at a quarter of the width. Only ultralytics can read it: loading it runs its code.
     """
+    opened_by = Image.open
     with contextlib.redirect_stdout(sys.stderr):  # where it then logs: stdout belongs to the command
         from ultralytics import __version__  # optional, AGPL-3.0
         from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+    Image.open = opened_by  # else every reader of this process would open images in its way
 
     config = yaml_model_load(f"{standin.network}.yaml")
     depth, width, most = config["scales"]["n"]
