@@ -76,6 +76,8 @@ def settle() -> None:
     for name in FOLDERS:
         if folder := paths.named(name):
             os.environ[name] = str(folder)
+    if folders := os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, folders.split(os.pathsep)))
 
 
 def check() -> None:

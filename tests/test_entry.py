@@ -37,7 +37,7 @@ def stranger() -> list[str]:
 
 def call(*words, before=(), cwd=None, **environment) -> subprocess.CompletedProcess:
     """Python with these words and this environment, and nothing else."""
-    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **environment}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.defpath, "TMPDIR": "/absent", **environment}
     command = [*before, sys.executable, *words]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8")
 
@@ -93,10 +93,12 @@ def test_text_is_utf8_in_any_locale(environment, tmp_path):
     assert done.stdout == "κ ≥ 1 1\n", done.stderr
 
 
-def test_folders_at_home(tmp_path):
+def test_folders_at_home_and_of_modules(tmp_path):
     there = {"HOME": str(tmp_path), "ORTHOLIB_DATA": "~/data", "XDG_CACHE_HOME": "~/c", "ORTHOLIB_RUNS": ""}
-    done = program("*(os.environ[n] for n in ('ORTHOLIB_DATA', 'XDG_CACHE_HOME')), paths.weights_root()", **there)
-    assert done.stdout.split() == [f"{tmp_path}/data", f"{tmp_path}/c", f"{tmp_path}/c/ortholib/weights"], done.stderr
+    names = ("ORTHOLIB_DATA", "XDG_CACHE_HOME", "PYTHONPATH")
+    done = program(f"*map(os.environ.get, {names}), paths.weights_root()", cwd=ROOT, PYTHONPATH=".:tests", **there)
+    expected = [f"{tmp_path}/data", f"{tmp_path}/c", f"{ROOT}:{ROOT}/tests", f"{tmp_path}/c/ortholib/weights"]
+    assert done.stdout.split() == expected, done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home, stranger, tmp_path):

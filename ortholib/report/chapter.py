@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import pandas as pd
 from IPython.display import HTML
@@ -199,8 +200,8 @@ def _papermill(path: Path, partial: Path, values: dict) -> str:
     for handler in handlers:
         log.addHandler(handler)
     environment = {"ORTHOLIB_RUN": str(partial), "ORTHOLIB_HOME": str(paths.project())}
-    own = tempfile.TemporaryDirectory(prefix="ortholib-ipython-")  # a user's startup files are no part of a chapter
-    environment |= {"IPYTHONDIR": own.name, "PYTHONSTARTUP": ""}
+    own = tempfile.TemporaryDirectory(prefix="ortholib-ipython-")  # a user's own settings are no part of a chapter
+    environment |= {"IPYTHONDIR": own.name, "PYTHONSTARTUP": "", "MATPLOTLIBRC": matplotlib.get_data_path()}
     before = {name: os.environ.get(name) for name in environment}
     os.environ |= environment  # the kernel inherits it
     options = {"kernel_name": "python3", "cwd": path.parent, "log_output": True, "kernel_manager_class": Kernel}

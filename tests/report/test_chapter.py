@@ -189,7 +189,13 @@ def test_the_kernel_is_this_python_and_a_users_own_files_are_no_part_of_it(home,
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.setenv("PYTHONSTARTUP", str(home / "startup.py"))
-    write(home, f"import sys\nassert sys.executable == {sys.executable!r}\nassert 'mine' not in globals()")
+    (home / "matplotlibrc").write_text("font.size: 3")
+    monkeypatch.setenv("MPLCONFIGDIR", str(home))
+    write(
+        home,
+        f"import sys\nassert sys.executable == {sys.executable!r}\nassert 'mine' not in globals()",
+        "import matplotlib\nassert matplotlib.rcParams['font.size'] == 10",
+    )
     assert chapter.execute(NAME, "phantom").is_dir()
     assert os.environ["IPYTHONDIR"] == str(home / "ipython")
 
