@@ -92,9 +92,9 @@ def summary(image_set: ImageSet) -> dict:
     }
 
 
-def fingerprint(name: str, edition: str = "real", root: str | Path | None = None) -> str:
+def fingerprint(name: str, edition: str) -> str:
     """Hash of a set's file names, sizes and times: changes when the data on disk do, without reading them."""
-    folder = locate(name, edition, root)
+    folder = locate(name, edition)
     files = sorted((str(f.relative_to(folder)), f.stat()) for f in folder.rglob("*") if f.is_file())
     state = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files]
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]

@@ -7,7 +7,6 @@ opened.
 
 import io
 import json
-import math
 import os
 import re
 import stat
@@ -16,10 +15,12 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from ortholib import progress, wording
 from ortholib.data import ids
@@ -45,6 +46,10 @@ CLASS = "finding"  # of a box that names none
 SHOWN = 20  # lines that one note spells out
 MAX_FRAME = 10**6
 MAX_PLANES = 10**4  # of a file of which no plane is named
+
+Corner = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+BOX = TypeAdapter(tuple[Corner, Corner, Corner, Corner] | tuple[Corner, Corner, Corner, Corner, Name])
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 DRIVE = re.compile(r"^[A-Za-z]:")
@@ -423,8 +428,8 @@ def _boxes(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             continue
         for box in boxes:
             try:
-                x0, y0, x1, y1, name = _box(box)
-            except (ValueError, OverflowError):
+                x0, y0, x1, y1, name = (*BOX.validate_python(box), CLASS)[:5]
+            except ValueError:
                 said.append(f'{where}: box {str(box)[:40]}, expected [x0, y0, x1, y1] or with a "class"; left out')
                 continue
             cut = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
@@ -438,19 +443,6 @@ def _boxes(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
                 rows.append((image_id, *cut, name))
     notes += dict.fromkeys(said)
     return box_table(rows)
-
-
-def _box(box: object) -> tuple[float, float, float, float, str]:
-    """Raises ValueError or OverflowError for what is no box."""
-    if not isinstance(box, list) or len(box) not in (4, 5):
-        raise ValueError
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in box[:4]):
-        raise ValueError
-    corners = [float(value) for value in box[:4]]
-    name = box[4] if len(box) == 5 else CLASS
-    if not (all(map(math.isfinite, corners)) and isinstance(name, str) and name.strip()):
-        raise ValueError
-    return (*corners, name.strip())
 
 
 # its notes

@@ -2,10 +2,12 @@
 
 import hashlib
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import trees
 
 from ortholib.data import datasets
 from ortholib.data.datasets import ImageSet
@@ -27,16 +29,64 @@ def sound(phantom) -> dict[str, ImageSet]:
     return {name: datasets.SETS[name].read(datasets.locate(name, root=phantom)) for name in ("fracatlas", "kneekl")}
 
 
+@pytest.fixture(scope="session")
+def written(phantom, sound, tmp_path_factory):
+    """Function: one of the six sets as generated and read, read only for the tests."""
+
+    @cache
+    def of(name: str) -> trees.Written:
+        if name in trees.WRITERS:
+            return trees.write(name, tmp_path_factory.mktemp(name))
+        return trees.Written(datasets.locate(name, root=phantom), None, sound[name])
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def name(request) -> str:
+    """The set that a module tests, its `SET`."""
+    return request.module.SET
+
+
 @pytest.fixture
-def fracatlas(phantom, tmp_path) -> Path:
+def whole(written, name) -> ImageSet:
+    """The set as read before anything is damaged."""
+    return written(name).found
+
+
+@pytest.fixture
+def truth(written, name) -> pd.DataFrame:
+    return written(name).truth
+
+
+@pytest.fixture
+def copied(written, tmp_path):
+    """Function: a copy of a set that a test may damage; MRNet's files are links, so replace, never write into them."""
+
+    def copy(name: str) -> Path:
+        root = written(name).root
+        linked = {"copy_function": lambda old, new: Path(new).hardlink_to(old)} if name == "mrnet" else {}
+        return Path(shutil.copytree(root, tmp_path / root.name, **linked))
+
+    return copy
+
+
+@pytest.fixture
+def root(copied, name) -> Path:
+    """A copy of the module's set that a test may damage."""
+    return copied(name)
+
+
+@pytest.fixture
+def fracatlas(copied) -> Path:
     """A copy of the FracAtlas phantom that a test may damage."""
-    return Path(shutil.copytree(phantom / "FracAtlas", tmp_path / "FracAtlas"))
+    return copied("fracatlas")
 
 
 @pytest.fixture
-def kneekl(phantom, tmp_path) -> Path:
+def kneekl(copied) -> Path:
     """A copy of the knee phantom that a test may damage."""
-    return Path(shutil.copytree(phantom / "kneeKL224", tmp_path / "kneeKL224"))
+    return copied("kneekl")
 
 
 @pytest.fixture(scope="session")

@@ -42,13 +42,14 @@ def test_locate(phantom, monkeypatch, tmp_path):
         datasets.locate("kneekl", root=tmp_path / "file")
 
 
-def test_fingerprint_changes_with_any_file_and_only_then(fracatlas):
-    first = datasets.fingerprint("fracatlas", root=fracatlas)
-    assert datasets.fingerprint("fracatlas", root=fracatlas) == first
+def test_fingerprint_changes_with_any_file_and_only_then(fracatlas, monkeypatch):
+    monkeypatch.setenv("ORTHOLIB_DATA", str(fracatlas.parent))
+    first = datasets.fingerprint("fracatlas", "real")
+    assert datasets.fingerprint("fracatlas", "real") == first
     (fracatlas / "images" / "Fractured" / "new.jpg").touch()
-    second = datasets.fingerprint("fracatlas", root=fracatlas)
+    second = datasets.fingerprint("fracatlas", "real")
     (fracatlas / "dataset.csv").touch()
-    assert len({first, second, datasets.fingerprint("fracatlas", root=fracatlas)}) == 3
+    assert len({first, second, datasets.fingerprint("fracatlas", "real")}) == 3
 
 
 def test_summary(phantom):

@@ -7,13 +7,12 @@ import signal
 import numpy as np
 import pydicom
 import pytest
+from dicoms import make
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import apply_voi, apply_windowing
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -25,29 +24,6 @@ from pydicom.uid import (
 from ortholib.data import files, gdcmworker
 
 RAMP = np.linspace(0, 4095, 48 * 64).round().astype(np.uint16).reshape(48, 64)
-
-
-def make(values: np.ndarray, **elements) -> FileDataset:
-    """A data set around stored values (H, W), (n, H, W) or RGB (H, W, 3)."""
-    dataset = FileDataset(None, {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
-    colour = values.ndim == 3 and values.shape[2] == 3
-    if values.ndim == 3 and not colour:
-        dataset.NumberOfFrames = len(values)
-    dataset.Rows, dataset.Columns = values.shape[:2] if colour else values.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3, "RGB") if colour else (1, "MONOCHROME2")
-    if colour:
-        dataset.PlanarConfiguration = 0
-    dataset.BitsAllocated = 8 * values.itemsize
-    dataset.BitsStored = 12 if values.itemsize == 2 else 8
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(values.dtype.kind == "i")
-    dataset.PixelData = values.tobytes()
-    dataset["PixelData"].VR = "OB" if values.itemsize == 1 else "OW"
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    return dataset
 
 
 def written(path, dataset, syntax=None):

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from dicoms import make
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from ortholib.data import copies, datasets, files, ids, manifest, split, tasks, template
 from ortholib.data.table import image_values
@@ -22,23 +21,6 @@ from ortholib.errors import OrthoError, UsageError
 DEEP = (np.arange(40 * 30, dtype=np.uint16) * 3).reshape(40, 30)  # 12 bits in 16: 30 wide, 40 high
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 20, 24), np.uint8)
 PLANES = {"a/deep.png": 1, "a/pages.tif": 3, "b/scan.dcm": 4, "b/001": 1, "c/vol.npy": 5, "c/vol.nii.gz": 5, "d.jpg": 1}
-
-
-def dicom(path: Path, values: np.ndarray, **elements) -> None:
-    made = FileDataset(None, {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = "1.2.3"
-    made.Rows, made.Columns = values.shape[-2:]
-    if values.ndim == 3:
-        made.NumberOfFrames = len(values)
-    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
-    made.BitsAllocated, made.BitsStored, made.HighBit = 16, 12, 11
-    made.PixelData = values.tobytes()
-    made["PixelData"].VR = "OW"
-    for name, value in elements.items():
-        setattr(made, name, value)
-    pydicom.dcmwrite(path, made, enforce_file_format=True)
 
 
 @pytest.fixture
@@ -50,8 +32,8 @@ def root(tmp_path) -> Path:
     Image.fromarray(DEEP).save(root / "a" / "deep.png")
     pages = [Image.fromarray(plane) for plane in (BYTES[0], BYTES[1][:10], BYTES[2])]
     pages[0].save(root / "a" / "pages.tif", save_all=True, append_images=pages[1:])
-    dicom(root / "b" / "scan.dcm", np.stack([DEEP] * 4), PatientID="Doe^Jane 7")
-    dicom(root / "b" / "001", DEEP, PatientID=" Doe^Jane 7 ")
+    make(np.stack([DEEP] * 4), PatientID="Doe^Jane 7").save_as(root / "b" / "scan.dcm", enforce_file_format=True)
+    make(DEEP, PatientID=" Doe^Jane 7 ").save_as(root / "b" / "001", enforce_file_format=True)
     np.save(root / "c" / "vol.npy", BYTES)
     nibabel.save(
         nibabel.Nifti1Image(BYTES.transpose(2, 1, 0)[:, ::-1].astype(np.int16), np.eye(4)), root / "c" / "vol.nii.gz"

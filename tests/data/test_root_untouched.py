@@ -43,7 +43,7 @@ def test_commands_leave_the_root_as_it_is(fracatlas, kneekl, tree, monkeypatch, 
             whole = datasets.load(name)
             for kind in ("official", "clean", "random"):
                 split.make(whole, kind, label)
-            datasets.fingerprint(name)
+            datasets.fingerprint(name, "real")
         tasks.prepare("kneekl", "kl", "official", 16, "real")
         command("data", "list")
         assert tree(root) == before

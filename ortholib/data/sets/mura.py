@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ortholib.data.table import (
@@ -71,7 +72,7 @@ def read(root: Path) -> ImageSet:
         found.append(own)
     images = pd.concat(found, ignore_index=True)
 
-    abnormal = _labels(images, studies, parts, notes)
+    abnormal = _labels(images, studies, notes)
     both = images.groupby("patient")["part"].nunique()
     for patient in both.index[both > 1]:
         notes.append(f"patient{patient}: stands in train and in valid; the official parts share this patient")
@@ -160,13 +161,11 @@ def _studies(root: Path, parts: list[str], notes: list[str]) -> tuple[pd.DataFra
 
 def _torn(files: pd.DataFrame, notes: list[str]) -> set[str]:
     """Studies that stand in more than one folder: as positive and negative, or in both parts."""
-    torn = set()
-    folders = files["path"].str.rpartition("/")[0]
-    several = folders.groupby(files["exam"]).nunique()
-    for exam, own in folders[files["exam"].isin(several.index[several > 1])].groupby(files["exam"]):
-        torn.add(exam)
-        notes.append(f"{exam}: stands in several folders ({', '.join(sorted(set(own)))}); the study is left out")
-    return torn
+    folders = files["path"].str.rpartition("/")[0].groupby(files["exam"]).unique()
+    torn = folders[folders.map(len) > 1]
+    for exam, own in torn.items():
+        notes.append(f"{exam}: stands in several folders ({', '.join(sorted(own))}); the study is left out")
+    return set(torn.index)
 
 
 def _reconciled(
@@ -184,7 +183,7 @@ def _reconciled(
     return found.drop(columns="path").merge(facts, on="image_id", validate="one_to_one")
 
 
-def _labels(images: pd.DataFrame, studies: pd.DataFrame, parts: list[str], notes: list[str]) -> pd.Series:
+def _labels(images: pd.DataFrame, studies: pd.DataFrame, notes: list[str]) -> np.ndarray:
     """1 abnormal, 0 normal, one value an image and the same for all images of a study."""
     exams = images.sort_values("reason", key=lambda reason: reason == "missing file", kind="stable")
     exams = exams.drop_duplicates("exam").set_index("exam")  # a folder on disk goes before a name in a csv file
