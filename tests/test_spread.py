@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 
 from ortholib import stats
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.evaluation import evaluate
 from ortholib.spread import components, seed_spread
 
@@ -66,11 +67,9 @@ def test_seed_spread_is_a_table_of_metrics():
 
 
 def test_draws_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match=r"draws have shape \(2, 5\); expected \(3 seeds"):
-        components([1, 2, 3], np.zeros((2, 5)))
+    refused(r"draws have shape \(2, 5\); expected \(3 seeds", components, [1, 2, 3], np.zeros((2, 5)), error=UsageError)
     some = np.arange(40.0).reshape(2, 20)
     assert np.isfinite(list(components([1, 2], np.where(some == 3, np.nan, some)).values())).all()
     assert np.isnan(list(components([1, 2], np.where(some < 2, np.nan, some)).values())).all()  # 2 of 20 draws
     one = pd.DataFrame({"unit_id": [0, 1], "group": 0, "y_true": [0, 1], "score_0": [0.6, 0.4], "score_1": [0.4, 0.6]})
-    with pytest.raises(OrthoError, match="the 2 units are of 1 group"):
-        seed_spread(one, ["roc_auc"])
+    refused("the 2 units are of 1 group", seed_spread, one, ["roc_auc"])
