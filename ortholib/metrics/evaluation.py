@@ -130,8 +130,8 @@ def score_columns(predictions: pd.DataFrame) -> list[str]:
     """score_0 ... score_{k-1}, at least two; a table of several tasks has those of the most classes, all empty where a
     task has fewer, which do not count."""
     found = predictions.filter(regex=r"^score_\d+$")
-    empty = [column for column in found.columns[2:] if found[column].isna().all()] if len(found) else []
-    return [f"score_{c}" for c in range(max(found.shape[1] - len(empty), 2))]
+    full = [column for column in found if column in ("score_0", "score_1") or found[column].notna().any()]
+    return [f"score_{c}" for c in range(max(len(full), 2))]
 
 
 def _arrays(run: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

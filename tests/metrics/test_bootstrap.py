@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from refused import refused
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics import bootstrap, scores
 
 
@@ -120,7 +121,5 @@ def test_a_value_outside_its_interval_is_marked():
 
 
 def test_wrong_input_is_an_error():
-    with pytest.raises(OrthoError, match=r"1 of 3 rows have no group \(first: row 1\)"):
-        all_draws(["a", None, "b"])
-    with pytest.raises(UsageError, match="draws is 0"):
-        all_draws(["a", "b"], 0)
+    refused(r"1 of 3 rows have no group \(first: row 1\)", all_draws, ["a", None, "b"])
+    refused("draws is 0", all_draws, ["a", "b"], 0, error=UsageError)

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scores import frame
 from sklearn.metrics import log_loss
 
-from ortholib.errors import OrthoError
 from ortholib.metrics import calibration as cal
 from ortholib.metrics import evaluation, scores
 
@@ -57,10 +57,8 @@ def test_temperature_at_its_bounds_and_zeros():
     assert (stored == 0).any() or stored.min() < 1e-3
     assert cal.temperature(y, stored) == pytest.approx(cal.temperature(y, proba), rel=0.02)
     assert cal.nll([1], [[1.0, 0.0]])[0] == pytest.approx(-np.log(cal.FLOOR))
-    with pytest.raises(OrthoError, match="no validation rows"):
-        cal.temperature([], np.empty((0, 2)))
-    with pytest.raises(OrthoError, match="row 0: 2"):
-        cal.temperature([2], [[0.5, 0.5]])
+    refused("no validation rows", cal.temperature, [], np.empty((0, 2)))
+    refused("row 0: 2", cal.temperature, [2], [[0.5, 0.5]])
 
 
 def test_nll_equals_scikit_learn():
@@ -96,8 +94,7 @@ def test_before_and_after_on_test_with_the_temperature_of_validation():
     np.testing.assert_allclose(first, second, atol=1e-6)
     flipped = parts["test"].assign(y_true=1 - parts["test"]["y_true"])
     assert (cal.before_after(parts["val"], flipped, draws=10)["temperature"] == table["temperature"].iloc[0]).all()
-    with pytest.raises(OrthoError, match="no temperature for seed 9"):
-        cal.rescaled(parts["test"].assign(seed=9), fitted)
+    refused("no temperature for seed 9", cal.rescaled, parts["test"].assign(seed=9), fitted)
 
 
 def test_predictions_without_seeds():

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 from scores import N, frame, scored
 from sklearn import metrics as sk
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics import curves, scores
 
 GRID = np.array([0, 0.013, 0.1, 0.25, 0.5, 0.77, 1])
@@ -46,13 +47,10 @@ def test_undefined_and_refused():
         assert np.isnan(curves.sensitivity_at(y, [0.1, 0.2], GRID)).all()
         assert np.isnan(curves.precision_at(y, [0.1, 0.2], GRID)).all()
     assert np.isnan(curves.sensitivity_at([], [], GRID)).all()
-    with pytest.raises(OrthoError, match=r"1 of 2 scores are not finite \(first: row 1"):
-        curves.sensitivity_at([0, 1], [0.5, np.nan])
-    with pytest.raises(OrthoError, match="must be 0 or 1"):
-        curves.precision_at([0, 2], [0.5, 0.1])
+    refused(r"1 of 2 scores are not finite \(first: row 1", curves.sensitivity_at, [0, 1], [0.5, np.nan])
+    refused("must be 0 or 1", curves.precision_at, [0, 2], [0.5, 0.1])
     y, score = scored(12)
-    with pytest.raises(UsageError, match="have 3"):
-        curves.curve_bands(frame(y, score).assign(score_2=0.0), draws=10)
+    refused("have 3", curves.curve_bands, frame(y, score).assign(score_2=0.0), draws=10, error=UsageError)
 
 
 def test_bands_hold_the_curve_and_seeds_are_averaged():

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 from scipy.stats import norm
+from scores import frame
 from sklearn.metrics import roc_auc_score
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics.compare import DETECTABLE
-from ortholib.metrics.delong import Areas, compare_areas, contrast, delong, obuchowski, placements
+from ortholib.metrics.delong import compare_areas, contrast, delong, obuchowski, placements
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"  # written by proc.R there
 ARMS = ("a", "b", "c")
@@ -114,12 +116,10 @@ def test_ten_thousand_units_need_no_pairs():
 
 
 def predictions(y_true, scores_by_arm, group) -> pd.DataFrame:
-    frames = []
-    for (arm, seed), score in scores_by_arm.items():
-        score = norm.cdf(score)
-        units = {"unit_id": np.arange(len(y_true)), "group": group, "y_true": y_true, "arm": arm, "seed": seed}
-        frames.append(pd.DataFrame(units | {"score_0": 1 - score, "score_1": score}))
-    return pd.concat(frames)
+    return pd.concat(
+        frame(y_true, norm.cdf(score), arm=arm, seed=seed).assign(group=group)
+        for (arm, seed), score in scores_by_arm.items()
+    )
 
 
 def test_compare_areas_averages_seeds_and_chooses_by_the_groups():
@@ -149,23 +149,14 @@ def test_like_arms_have_nothing_to_test():
 
 def test_bad_input_is_refused():
     y_true, scores, group = clustered(0)
-    with pytest.raises(OrthoError, match=r"1 of \d+ scores are not finite \(first: row 4 of column 1\)"):
-        bad = scores.copy()
-        bad[1, 4] = np.nan
-        delong(y_true, bad)
-    with pytest.raises(OrthoError, match="0 units of class 0"):
-        delong(np.ones_like(y_true), scores)
-    with pytest.raises(OrthoError, match="1 units of class 1"):
-        placements(np.arange(len(y_true)) == 0, scores)
-    with pytest.raises(OrthoError, match="must be 0 or 1"):
-        delong(y_true + 1, scores)
-    with pytest.raises(OrthoError, match="all units of class 1 are of one group"):
-        obuchowski(y_true, scores, np.where(y_true == 1, -1, group))
-    with pytest.raises(OrthoError, match="rows have no group"):
-        obuchowski(y_true, scores, np.where(group == 0, np.nan, group))
+    bad = scores.copy()
+    bad[1, 4] = np.nan
+    refused(r"1 of \d+ scores are not finite \(first: row 4 of column 1\)", delong, y_true, bad)
+    refused("0 units of class 0", delong, np.ones_like(y_true), scores)
+    refused("1 units of class 1", placements, np.arange(len(y_true)) == 0, scores)
+    refused("must be 0 or 1", delong, y_true + 1, scores)
+    refused("all units of class 1 are of one group", obuchowski, y_true, scores, np.where(y_true == 1, -1, group))
+    refused("rows have no group", obuchowski, y_true, scores, np.where(group == 0, np.nan, group))
     table = predictions(y_true, {("x", 0): scores[0], ("y", 0): scores[1]}, group)
-    with pytest.raises(OrthoError, match="scored different units"):
-        compare_areas(table.iloc[1:])
-    with pytest.raises(UsageError, match="areas under ROC curves: for 2 classes; these predictions have 3"):
-        compare_areas(table.assign(score_2=0.0))
-    assert isinstance(delong(y_true, scores), Areas)
+    refused("scored different units", compare_areas, table.iloc[1:])
+    refused("areas under ROC curves: for 2 classes", compare_areas, table.assign(score_2=0.0), error=UsageError)

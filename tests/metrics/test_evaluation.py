@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 from scores import N, frame, graded, scored
 from sklearn import metrics as sk
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics.evaluation import evaluate
 
 
@@ -82,8 +83,7 @@ def test_columns_of_classes_that_only_another_task_has_do_not_count():
     pd.testing.assert_frame_equal(
         evaluate(plain.assign(score_2=np.nan, score_3=np.nan), draws=50), evaluate(plain, draws=50)
     )
-    with pytest.raises(OrthoError, match="score_2 is missing"):
-        evaluate(plain.assign(score_2=[0.0] + [np.nan] * (N - 1)), draws=50)
+    refused("score_2 is missing", evaluate, plain.assign(score_2=[0.0] + [np.nan] * (N - 1)), draws=50)
 
 
 def test_seeds_are_averaged_under_shared_draws():
@@ -157,15 +157,12 @@ def test_equal_scores_are_one_half_and_say_so():
 )
 def test_predictions_that_cannot_be_meant_are_errors(spoil, message):
     y, score = scored()
-    with pytest.raises(OrthoError, match=message):
-        evaluate(spoil(frame(y, score)), draws=10, threshold=0.5)
+    refused(message, evaluate, spoil(frame(y, score)), draws=10, threshold=0.5)
 
 
 def test_wrong_usage_is_named():
     y, score = scored()
-    with pytest.raises(UsageError, match=r"no metric \['kappa'\]"):
-        evaluate(frame(y, score), draws=10, names=["kappa"])
+    refused(r"no metric \['kappa'\]", evaluate, frame(y, score), draws=10, names=["kappa"], error=UsageError)
     with pytest.raises(UsageError, match="no threshold for seed 1"):
         evaluate(frame(y, score, seed=1), draws=10, threshold={0: 0.5})
-    with pytest.raises(UsageError, match="for 4 classes"):
-        evaluate(frame(*graded()), draws=10, threshold=0.5)
+    refused("for 4 classes", evaluate, frame(*graded()), draws=10, threshold=0.5, error=UsageError)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scores import frame
 from sklearn.metrics import cohen_kappa_score
 
 from ortholib.errors import OrthoError, UsageError
@@ -24,8 +25,7 @@ def made_up(n_studies: int = 150, seed: int = 0):
     study = np.repeat(np.arange(n_studies), rng.integers(1, 5, n_studies))
     truth = rng.random(n_studies) < 0.4
     score = np.clip(rng.normal(0.35 + 0.3 * truth[study], 0.25), 0, 1)
-    table = pd.DataFrame({"unit_id": [f"i{i}" for i in range(len(study))], "group": study // 2})
-    table = table.assign(y_true=truth[study].astype(int), score_0=1 - score, score_1=score)
+    table = frame(truth[study].astype(int), score).assign(group=study // 2)
     return table, pd.Series(study, index=table["unit_id"])
 
 

@@ -5,9 +5,10 @@ from itertools import permutations, product
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
 from scipy import stats as tests
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics.evaluation import evaluate
 from ortholib.metrics.ranks import block_values, blocks, friedman, nemenyi, wilcoxon
 
@@ -131,12 +132,10 @@ def test_fewer_than_five_blocks_are_a_stated_result():
 
 
 def test_wrong_tables_are_refused():
-    with pytest.raises(UsageError, match=r"\['w', 'x'\]; expected 3 at least; for 2 use wilcoxon"):
-        friedman(VALUES[["w", "x"]])
-    with pytest.raises(UsageError, match="Wilcoxon's test is for 2 arms"):
-        wilcoxon(VALUES)
-    with pytest.raises(OrthoError, match="1 values are missing, first: arm 'x' in block '2'"):
-        nemenyi(VALUES.mask((VALUES.index == 2)[:, None] & (VALUES.columns == "x")[None]))
+    refused(r"\['w', 'x'\]; expected 3 at least; for 2 use wilcoxon", friedman, VALUES[["w", "x"]], error=UsageError)
+    refused("Wilcoxon's test is for 2 arms", wilcoxon, VALUES, error=UsageError)
+    hole = VALUES.mask((VALUES.index == 2)[:, None] & (VALUES.columns == "x")[None])
+    refused("1 values are missing, first: arm 'x' in block '2'", nemenyi, hole)
 
 
 def scored() -> pd.DataFrame:
@@ -173,11 +172,9 @@ def test_block_values_average_the_seeds():
 
 def test_blocks_that_cannot_be_made():
     table = scored()
-    with pytest.raises(OrthoError, match="no column joint"):
-        blocks(table, "joint")
-    with pytest.raises(OrthoError, match=r"y_true is not 0 or 1: .* first y_true 2"):
-        blocks(table.assign(y_true=2), "body_part")
-    with pytest.raises(OrthoError, match=r"body_part is missing: \d+ of \d+ rows, first unit_id 0"):
-        blocks(table.assign(body_part=table["body_part"].where(table["body_part"] != "hand")), "body_part")
-    with pytest.raises(OrthoError, match=r"block 'hip' lacks the arms \['b'\]"):
-        block_values(table[(table["body_part"] != "hip") | (table["arm"] != "b")], "body_part", "roc_auc")
+    refused("no column joint", blocks, table, "joint")
+    refused(r"y_true is not 0 or 1: .* first y_true 2", blocks, table.assign(y_true=2), "body_part")
+    blind = table.assign(body_part=table["body_part"].where(table["body_part"] != "hand"))
+    refused(r"body_part is missing: \d+ of \d+ rows, first unit_id 0", blocks, blind, "body_part")
+    lacking = table[(table["body_part"] != "hip") | (table["arm"] != "b")]
+    refused(r"block 'hip' lacks the arms \['b'\]", block_values, lacking, "body_part", "roc_auc")

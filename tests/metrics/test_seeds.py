@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refused import refused
+from scores import frame
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics import bootstrap
 from ortholib.metrics.evaluation import evaluate
 from ortholib.metrics.seeds import components, seed_spread
@@ -47,12 +49,8 @@ def test_the_same_training_over_again_has_no_seed_component():
 
 def test_seed_spread_is_a_table_of_metrics():
     rng = np.random.default_rng(0)
-    units = pd.DataFrame({"unit_id": np.arange(120), "group": np.arange(120) // 2, "y_true": np.arange(120) % 3 % 2})
-    frames = []
-    for seed in (0, 1, 2):
-        score = 1 / (1 + np.exp(-rng.normal(units["y_true"])))
-        frames.append(units.assign(seed=seed, score_0=1 - score, score_1=score))
-    table = pd.concat(frames)
+    y = np.arange(120) % 3 % 2
+    table = pd.concat(frame(y, 1 / (1 + np.exp(-rng.normal(y))), seed=seed) for seed in (0, 1, 2))
     found = seed_spread(table, ["roc_auc", "brier"], draws=300).set_index("metric")
     whole = evaluate(table, names=["roc_auc", "brier"], draws=300).set_index("metric")
     np.testing.assert_allclose(found[["value", "seed_sd"]], whole[["value", "seed_sd"]])
@@ -66,11 +64,9 @@ def test_seed_spread_is_a_table_of_metrics():
 
 
 def test_draws_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match=r"draws have shape \(2, 5\); expected \(3 seeds"):
-        components([1, 2, 3], np.zeros((2, 5)))
+    refused(r"draws have shape \(2, 5\); expected \(3 seeds", components, [1, 2, 3], np.zeros((2, 5)), error=UsageError)
     some = np.arange(40.0).reshape(2, 20)
     assert np.isfinite(list(components([1, 2], np.where(some == 3, np.nan, some)).values())).all()
     assert np.isnan(list(components([1, 2], np.where(some < 2, np.nan, some)).values())).all()  # 2 of 20 draws
-    one = pd.DataFrame({"unit_id": [0, 1], "group": 0, "y_true": [0, 1], "score_0": [0.6, 0.4], "score_1": [0.4, 0.6]})
-    with pytest.raises(OrthoError, match="the 2 units are of 1 group"):
-        seed_spread(one, ["roc_auc"])
+    one = frame([0, 1], np.array([0.4, 0.6]))
+    refused("the 2 units are of 1 group", seed_spread, one, ["roc_auc"])

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from refused import refused
 from scores import N, scored
 from sklearn import metrics as sk
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import UsageError
 from ortholib.metrics import scores
 from ortholib.metrics import thresholds as op
 
@@ -32,8 +33,7 @@ def test_threshold_where_there_is_none():
     assert np.isnan(op.threshold_at_specificity([0, 0], [0.1, 0.2], 0.9))
     # nine of ten negatives are below 0.9: exactly the specificity wanted, whatever 0.1 * 10 is in binary
     assert op.threshold_at_specificity([0] * 10 + [1], [*np.arange(9) / 10, 0.95, 0.9], 0.9) == 0.9
-    with pytest.raises(UsageError, match="specificity is 90"):
-        op.threshold_at_specificity([0, 1], [0.1, 0.2], 90)
+    refused("specificity is 90", op.threshold_at_specificity, [0, 1], [0.1, 0.2], 90, error=UsageError)
 
 
 def test_rates_equal_scikit_learn():
@@ -86,8 +86,7 @@ def test_decision_curve_compares_arms_under_shared_draws():
     np.testing.assert_allclose(a["net_benefit"], op.net_benefit(y, score, [0.1, 0.3, 0.5])[0])
     assert (table.loc[table["strategy"] == "none", ["net_benefit", "low", "high"]] == 0).all(axis=None)
     assert (table["n"] == N).all() and (table["n_groups"] == N // 2).all()
-    with pytest.raises(UsageError, match="an arm is called all"):
-        op.decision_curve(y, {"all": score}, groups, draws=10)
+    refused("an arm is called all", op.decision_curve, y, {"all": score}, groups, draws=10, error=UsageError)
 
 
 @pytest.mark.parametrize(
@@ -102,5 +101,4 @@ def test_decision_curve_compares_arms_under_shared_draws():
     ],
 )
 def test_wrong_arrays_are_errors(call, message):
-    with pytest.raises(OrthoError, match=message):
-        call()
+    refused(message, call)

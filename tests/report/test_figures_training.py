@@ -7,8 +7,8 @@ import pytest
 from drawn import joined, written
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from refused import refused
 
-from ortholib.errors import OrthoError
 from ortholib.report import figures
 from ortholib.report.figures.labels import LINES
 
@@ -177,8 +177,7 @@ def test_training_is_told_by_its_final_values():
 )
 def test_trainings_that_cannot_be_drawn_are_refused(wrong, match):
     for make in (figures.training_curves, figures.describe_training):
-        with pytest.raises(OrthoError, match=match):
-            make(*wrong())
+        refused(match, make, *wrong())
 
 
 def marks(figure) -> list[tuple[float, str, str]]:
@@ -240,5 +239,4 @@ def test_differences_that_cannot_be_drawn_are_refused(make):
         (steps()[:1].assign(low=0.5), "low above high: 1 of 1 rows, first label DINO"),
         (steps()[:1].assign(detectable=-0.1), "detectable below 0: .* expected 0 or more"),
     ):
-        with pytest.raises(OrthoError, match=match):
-            make(wrong)
+        refused(match, make, wrong)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from refused import refused
 
 from ortholib.errors import OrthoError
 from ortholib.metrics import compare
@@ -286,10 +287,8 @@ def test_bad_claims_are_named(claims):
         ({"kind": "equivalence", "margin": np.nan}, "without a margin"),
         ({"kind": "trend"}, "of kind value, direction, equivalence; got"),
     ]:
-        with pytest.raises(OrthoError, match=said):
-            verdict(good.assign(**change), row(good))
-    with pytest.raises(OrthoError, match="expected the rows of one claim"):
-        verdict(pd.concat([claims["value"], good]), row(good))
+        refused(said, verdict, good.assign(**change), row(good))
+    refused("expected the rows of one claim", verdict, pd.concat([claims["value"], good]), row(good))
 
 
 def test_bad_rows_are_named(claims):
@@ -298,8 +297,7 @@ def test_bad_rows_are_named(claims):
         verdict(claims["value"], good.drop(columns=["backbone", "low"]))
     with pytest.raises(OrthoError, match=r"several split in one table: \['clean', 'random'\]; pick one or use `judge`"):
         verdict(claims["value"], pd.concat([good, good.assign(split="random")]))
-    with pytest.raises(OrthoError, match="2 rows of SL, fracture, roc_auc; keep one"):
-        verdict(claims["value"], pd.concat([good, good]))
+    refused("2 rows of SL, fracture, roc_auc; keep one", verdict, claims["value"], pd.concat([good, good]))
     with pytest.raises(OrthoError, match=r"low above high: .* arm SL, metric roc_auc, low 0.95, high 0.9"):
         verdict(claims["value"], row(claims["value"], low=0.95, high=0.9))
 
@@ -344,5 +342,4 @@ def test_differences_as_compare_makes_them(claims):
     differences = verdicts.with_networks(made, pd.concat([values, values.assign(metric="accuracy")]))
     assert len(differences) == 2 and {*verdicts.DIFFERENCES} <= set(differences)
     assert verdict(claims["both"], differences).verdict == REPRODUCED
-    with pytest.raises(OrthoError, match="name the arm 'SL', which has no value there"):
-        verdicts.with_networks(made, values[values["arm"] != "SL"])
+    refused("name the arm 'SL', which has no value there", verdicts.with_networks, made, values[values["arm"] != "SL"])

@@ -29,11 +29,9 @@ def class_counts(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, part in zip(axes, parts, strict=False):
         total = int(table[part].sum())
-        share = shares[part].fillna(0)
-        ax.barh(range(len(classes)), share, height=0.66, color=BLUE)
-        for row, name in enumerate(classes):
-            count = int(table.loc[name, part])
-            ax.text(share[name] + 0.02 * widest, row, f"{count:,} · {percent(count, total)}", va="center", size=SMALL)
+        bars = ax.barh(range(len(classes)), shares[part].fillna(0), height=0.66, color=BLUE)
+        labels = [f"{count:,.0f} · {percent(count, total)}" for count in table[part]]
+        ax.bar_label(bars, labels, padding=2.5, size=SMALL)
         ax.set_title(f"{part}, n = {total:,}")
         # the widest bar still leaves the room of its label, about an inch
         ax.set_xlim(0, widest * (1.2 + 0.2 * columns))
@@ -77,18 +75,14 @@ def counts_by(frame: pd.DataFrame, positive: str) -> Figure:
 
     figure = canvas(0.95 + 0.3 * len(groups))
     ax = figure.subplots()
-    rows = range(len(groups))
-    ax.barh(rows, positives, height=0.66, color=VERMILLION, label=positive)
-    ax.barh(rows, total - positives, left=positives, height=0.66, color=PALE, label=others)
-    longest = max(float(total.max()), 1.0)
-    for row, group in enumerate(groups):
-        count, whole = int(positives[group]), int(total[group])
-        text = f"{count:,} of {whole:,} · {percent(count, whole)}"
-        ax.text(whole + 0.012 * longest, row, text, va="center", size=SMALL)
-    ax.set_yticks(list(rows), [str(group) for group in groups])
+    names = [str(group) for group in groups]
+    ax.barh(names, positives, height=0.66, color=VERMILLION, label=positive)
+    bars = ax.barh(names, total - positives, left=positives, height=0.66, color=PALE, label=others)
+    labels = [f"{k:,.0f} of {n:,.0f} · {percent(k, n)}" for k, n in zip(positives, total, strict=True)]
+    ax.bar_label(bars, labels, padding=3.5, size=SMALL)
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.3 * longest)
+    ax.set_xlim(0, 1.3 * max(float(total.max()), 1.0))
     ax.set_xlabel(f"images (n = {int(total.sum()):,}, {positive} {percent(positives.sum(), total.sum())})")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside upper left", ncols=2, handlelength=0.9, handleheight=0.9, columnspacing=1.4)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
 from ortholib.errors import OrthoError
 from ortholib.report.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, SMALL, VERMILLION
@@ -24,27 +25,17 @@ LINES = (
 def apart(places: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Places (n,) moved as little as needed to be `gap` from each other, inside low to high where they fit.
 
-    The order stays. Neighbours that are too near share a block around their mean, which grows until it is free.
+    The order stays. Least squares, hence isotonic regression: less the gaps below it, no place is under the one before.
     """
+    n = len(places)
+    if not n:
+        return np.empty(0)
     order = np.argsort(places, kind="stable")
-    gap = min(gap, (high - low) / max(len(places) - 1, 1))
-    blocks = []  # (sum of the wanted first places, members)
-    for wanted in np.asarray(places, dtype=float)[order]:
-        blocks.append((wanted, 1))
-        while len(blocks) > 1 and _start(*blocks[-2]) + blocks[-2][1] * gap > _start(*blocks[-1]):
-            (total, members), (first, more) = blocks[-1], blocks[-2]
-            blocks[-2:] = [(first + total - members * more * gap, more + members)]
-    moved = np.concatenate([_start(total, n) + gap * np.arange(n) for total, n in blocks]) if blocks else np.empty(0)
-    room = high - low - gap * np.arange(len(moved))[::-1]  # the k-th from the top leaves place for those above it
-    moved = np.minimum(moved, low + room)
-    moved = np.maximum(moved, low + gap * np.arange(len(moved)))
-    placed = np.empty(len(moved))
-    placed[order] = moved
+    steps = min(gap, (high - low) / max(n - 1, 1)) * np.arange(n)
+    free = isotonic_regression(np.asarray(places, dtype=float)[order] - steps).x
+    placed = np.empty(n)
+    placed[order] = np.clip(free, low, high - steps[-1]) + steps
     return placed
-
-
-def _start(total: float, members: int) -> float:
-    return total / members
 
 
 def name_ends(ax: Axes, ends: Iterable[tuple[float, str, str]], height: float) -> None:
