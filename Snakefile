@@ -20,6 +20,7 @@ if workflow.is_main_process:
 # the commands of this environment, also where it is not activated (`make` calls .venv/bin/snakemake)
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
+CHAPTERS = plans.chapters()
 EDITION = config.get("edition", "phantom")
 EDITIONS = sorted({"phantom", EDITION})  # the book shows the phantom beside every other edition
 # `runs`, or $ORTHOLIB_RUNS
@@ -32,11 +33,11 @@ def data_key(chapter, edition):
     """What the chapter's sets hold on disk; the generated ones follow from their key."""
     if edition == "phantom":
         return phantom_key(0)
-    return [datasets.fingerprint(name, edition) for name in plans.CHAPTERS[chapter][0](chapters.parameters(chapter, edition))]
+    return [datasets.fingerprint(name, edition) for name in plans.reads(chapter, chapters.parameters(chapter, edition))]
 
 
 def planned(chapter, edition):
-    return plans.CHAPTERS[chapter][1](chapters.parameters(chapter, edition))
+    return plans.fits(chapter, chapters.parameters(chapter, edition))
 
 
 def fit_key(chapter, edition, number):
@@ -106,18 +107,18 @@ rule chapter:
     params:
         key=lambda wildcards: made_by(wildcards.chapter, wildcards.edition),
     wildcard_constraints:
-        chapter="|".join(plans.CHAPTERS),
+        chapter="|".join(CHAPTERS),
     shell:
         "ortholib run {wildcards.chapter} --edition {wildcards.edition}"
 
 
 rule book:
     input:
-        expand(f"{RUNS}/{{edition}}/{{chapter}}/run.json", edition=EDITIONS, chapter=plans.CHAPTERS),
+        expand(f"{RUNS}/{{edition}}/{{chapter}}/run.json", edition=EDITIONS, chapter=CHAPTERS),
     output:
         "book/_build/html/index.html",
     params:
         # with the chapters' keys: a study stopped between the last chapter and the book still renders it anew
-        key=lambda wildcards: [book.source_key(), *(made_by(c, e) for e in EDITIONS for c in plans.CHAPTERS)],
+        key=lambda wildcards: [book.source_key(), *(made_by(c, e) for e in EDITIONS for c in CHAPTERS)],
     shell:
         "python -m ortholib.report.book"

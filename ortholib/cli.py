@@ -294,9 +294,9 @@ def fit(
         asked = settings.parse(yamlfile.mapping(Path(spec)))
     else:
         chapter, _, number = spec.partition(":")
-        planned = plans.CHAPTERS[chapter][1](parameters(chapter, edition)) if chapter in plans.CHAPTERS else []
+        planned = plans.fits(chapter, parameters(chapter, edition)) if chapter in plans.chapters() else []
         if not number.isdigit() or int(number) >= len(planned):
-            known = ", ".join(plans.CHAPTERS)
+            known = ", ".join(plans.chapters())
             raise UsageError(f"'{spec}' is neither a file nor CHAPTER:NUMBER of a planned fit; chapters: {known}.")
         asked = planned[int(number)]
     with lines_for_people(as_json):

@@ -35,7 +35,7 @@ def crop_gallery(images: Images, settings: Pretrain, chosen: np.ndarray) -> tupl
     return torch.stack(pictures, 1).flatten(0, 1).numpy(), titles * len(chosen)
 
 
-def told(history: pd.DataFrame, prototypes: int) -> str:
+def sentences(history: pd.DataFrame, prototypes: int) -> str:
     """What the curves say, from their first and last epoch, and what the collapse watch said."""
     first, last = history.iloc[0], history.iloc[-1]
     share = last["entropy"] / math.log(prototypes)
@@ -72,6 +72,11 @@ def flat(features: torch.Tensor) -> np.ndarray:
     nothing."""
     perplexity = min(30, (len(features) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=0).fit_transform(features.numpy())
+
+
+def squares(images: Images, chosen: np.ndarray) -> np.ndarray:
+    """(n, S, S) uint8 stored squares of the chosen images."""
+    return Batches(images, torch.device("cpu"))(chosen)[0].numpy()
 
 
 def names(images: Images, chosen: np.ndarray) -> list[str | None]:

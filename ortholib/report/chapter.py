@@ -23,13 +23,17 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import HTML
+from pydantic import TypeAdapter, ValidationError
 
-from ortholib import entry, locks, paths, yamlfile
+from ortholib import entry, locks, paths, settings, yamlfile
 from ortholib.errors import OrthoError, UsageError
 from ortholib.paths import EDITIONS
-from ortholib.report import figures
+from ortholib.report import figures, tables
 from ortholib.study import plans, provenance
+
+NESTED = {"pretraining": settings.Pretrain}  # parameters that are settings of a fit
 
 
 @dataclass
@@ -98,14 +102,13 @@ def parameters(notebook: str, edition: str, overrides: dict | None = None) -> di
     for name, value, source in given:
         if name not in known:
             raise UsageError(f"{source}: '{name}' is no parameter of {notebook}; known: {', '.join(known)}.")
-        wanted = type(values[name])
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if type(value) is not wanted:
-            raise UsageError(
-                f"{source}: {name} = {value!r} is {type(value).__name__}; {notebook} expects {wanted.__name__} "
-                f"(such as {values[name]!r})."
-            )
+        try:
+            value = TypeAdapter(type(values[name]), config=settings.STRICT).validate_python(value)
+        except ValidationError as error:
+            wrong = f"{name} = {value!r}: {settings.said(error)} (such as {values[name]!r})"
+            raise UsageError(f"{source}: {wrong}, by {notebook}.") from error
+        if name in NESTED:
+            settings.check(NESTED[name], value, f"{source}: {name}")
         if name == "edition" and value != edition:
             raise UsageError(
                 f"{source}: edition = {value!r}, but the run is of edition '{edition}'; say --edition {value}."
@@ -114,11 +117,12 @@ def parameters(notebook: str, edition: str, overrides: dict | None = None) -> di
     return values | {"edition": edition}
 
 
-def parameter_table(notebook: str, values: dict) -> str:
-    """Markdown table of a chapter's parameters: the values of this run, and the help written beside each default."""
-    known = _known(notebook)
-    rows = [f"| `{name}` | `{values[name]!r}` | {known[name]['help']} |" for name in known if name in values]
-    return "\n".join(["| parameter | value | meaning |", "|---|---|---|", *rows])
+def parameter_table(notebook: str) -> str:
+    """Markdown table of the parameters of the chapter that calls this: their values in its kernel, and the help written
+    beside each default."""
+    known, values = _known(notebook), get_ipython().user_ns
+    rows = [(f"`{name}`", f"`{values[name]!r}`", known[name]["help"]) for name in known]
+    return tables.markdown(rows, ("parameter", "value", "meaning"))
 
 
 def sources(notebook: str | nbformat.NotebookNode) -> list[str]:
@@ -256,7 +260,7 @@ def _known(notebook: str) -> dict:
 
 
 def _path(notebook: str) -> Path:
-    path = paths.project() / "notebooks" / f"{notebook}.ipynb"
-    if notebook not in plans.CHAPTERS or not path.is_file():
-        raise UsageError(f"'{notebook}' is no chapter; known: {', '.join(plans.CHAPTERS)}.")
-    return path
+    known = plans.chapters()
+    if notebook not in known:
+        raise UsageError(f"'{notebook}' is no chapter; known: {', '.join(known)}.")
+    return paths.project() / "notebooks" / f"{notebook}.ipynb"

@@ -1,4 +1,4 @@
-"""How the chapter tells it: tables and sentences in Markdown, and rows for the figures."""
+"""Chapter 20, DINO-Ortho, in words: tables and sentences in Markdown, and rows for the figures."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -7,29 +7,35 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ortholib import wording
-from ortholib.metrics import calibration, compare, ranks
+from ortholib import paths, settings, wording
+from ortholib.metrics import calibration, compare, ranks, speed
 from ortholib.metrics.seeds import seed_spread
 from ortholib.report import figures, sentences, tables
 from ortholib.report.claims import claims as judged_claims
 from ortholib.report.claims import table as claims_table
+from ortholib.settings import Finetune, Probe
 from ortholib.study import verdicts
-from ortholib.study.dinoortho import plan
-from ortholib.study.dinoortho.plan import FINETUNED, PROBED, SPLITS, TRANSFERRED, WORDS
-from ortholib.study.dinoortho.scores import AREAS, Made, fine_tuned, whole
+from ortholib.study.arms import FINETUNED, FROZEN, TRANSFERRED, Made
+from ortholib.study.dinoortho import AREAS, WORDS, fine_tuned, main_rows
+from ortholib.study.dinoortho import courses as courses_of
 
 PAPER = "Bagchi et al. (DINO-Ortho)"
 NAMES = {"roc_auc": "ROC AUC", "average_precision": "PR AUC"}
 
 
-def arms(parameters: Mapping) -> str:
+def arms(declared: Mapping[str, Finetune], lacking: Mapping[str, str], published: Iterable[str]) -> str:
     """Which arms there are, what they start from, and whether they are run here, as a Markdown table; below it, the way
-    to run the others."""
-    lacking, rows = plan.missing(parameters), []
-    for arm in plan.ARMS:
-        kind = "published" if arm in plan.PUBLISHED else "control"
-        here = "**not run**, see below" if arm in lacking else "run"
-        rows.append((arm, kind, plan.initial(arm, parameters), here))
+    to run the others. lacking: arm -> way, as of `study.available`."""
+    published = set(published)
+    rows = [
+        (
+            arm,
+            "published" if arm in published else "control",
+            settings.named(asked.initial),
+            "**not run**, see below" if arm in lacking else "run",
+        )
+        for arm, asked in declared.items()
+    ]
     table = tables.markdown(rows, ("arm", "kind", "starts from", "here"))
     ways = {way: [arm for arm in lacking if lacking[arm] == way] for way in lacking.values()}
     return "\n".join([table, "", *(f"- Not run: {'; '.join(names)}. {way}" for way, names in ways.items())])
@@ -56,23 +62,57 @@ def forest(table: pd.DataFrame, questions: Iterable[str]) -> pd.DataFrame:
     """Rows of `figures.difference_plot` about some questions, each under its name."""
     kept = pd.concat([table[table["question"] == question] for question in questions]) if len(table) else table
     rows = kept.to_dict("records")
-    labels = [_against(row) for row in rows]
+    labels = []
+    for row in rows:
+        change = CHANGES.get(row["question"])
+        labels.append(f"{row['base']}: {change}" if change else f"{row['arm']} − {row['reference']}")
     return kept.assign(label=labels, section=[f"{row['question'].capitalize()}: {titled(row)}" for row in rows])
 
 
-CHANGES = {
-    "contamination": "test images seen − unseen",
-    "leak": f"{next(iter(SPLITS.values()))} − taken out",
-}
+def compared(values: pd.DataFrame, table: pd.DataFrame, edition: str) -> str:
+    """What the fine-tuned arms say of the paper's claims, and its numbers and claims with verdicts, as Markdown."""
+    parts = [
+        "Pairs are corrected together with the controls of the same set (Holm).",
+        f"**What the paper claims**\n\n{differences(table, 'claim')}",
+        f"**Radiographs alone, against random weights**\n\n{differences(table, 'pretraining')}",
+        f"### Published, ours, verdict\n\n{published(judged(values, table, edition))}",
+    ]
+    return "\n\n".join(parts)
 
 
-def _against(row: Mapping) -> str:
-    """What two arms have in common, and what was changed."""
-    change = CHANGES.get(row["question"])
-    if change is None:
-        return f"{row['arm']} − {row['reference']}"
-    parts = [part for part in row["arm"].split(", ") if not part.startswith(("test images", "copies"))]
-    return f"{', '.join(parts)}: {change}"
+def controls(table: pd.DataFrame) -> str:
+    """What the controls say, as Markdown."""
+    return "\n\n".join(f"**{one.capitalize()}**\n\n{differences(table, one)}" for one in ("contamination", "leak"))
+
+
+def training_speed(made: Iterable[Made], reference: str, draws: int, edition: str) -> tuple[pd.DataFrame, str]:
+    """How soon each arm gets as far as the reference ends: rows of `speed.table` with task and said, and Markdown.
+
+    Trainings that were recorded before their scores after each epoch were kept cannot be asked again: then both are as
+    recorded, and say so.
+    """
+    made = list(made)
+    if all((one.fit.folder / "courses.parquet").is_file() for one in made):
+        tables, note = [], ""
+        for task, courses in courses_of(made).items():
+            found, gaps = speed.table(courses, reference, draws), speed.differences(courses, reference, draws)
+            tables.append(found.assign(task=task, said=sentences.training_speed(found, gaps)))
+        table = pd.concat(tables, ignore_index=True)
+    else:
+        run = paths.project() / "results" / edition / "20-dino-ortho"
+        table = pd.read_parquet(run / "speed.parquet")
+        note = "*As recorded when these networks were trained: their scores after each epoch were not kept.*\n\n"
+    said = [f"**{WORDS[row.task]}**\n\n{row.said}" for row in table.drop_duplicates("task").itertuples()]
+    return table, note + "\n\n".join(said)
+
+
+def targets(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `figures.training_curves`: where the reference of `training_speed` ends on each set."""
+    rows = table.drop_duplicates("task")
+    return pd.DataFrame({"set": rows["task"].map(WORDS), "value": rows["target"], "arm": rows["reference"]})
+
+
+CHANGES = {"contamination": "test images seen − unseen", "leak": "copies left in training − taken out"}
 
 
 def table_one(values: pd.DataFrame, at_half: pd.DataFrame) -> str:
@@ -80,8 +120,7 @@ def table_one(values: pd.DataFrame, at_half: pd.DataFrame) -> str:
     head = ["set", "arm", "ROC AUC", "PR AUC", "threshold", "sensitivity", "specificity"]
     head += ["sensitivity at 0.5", "specificity at 0.5"]
     rows = []
-    main = values[(values["use"] == FINETUNED) & (values["fraction"] == 1) & (values["split"] != "random")]
-    for (task, arm), of_arm in main.groupby(["task", "arm"], sort=False):
+    for (task, arm), of_arm in values[main_rows(values)].groupby(["task", "arm"], sort=False):
         ours = of_arm.set_index("metric").loc
         halves = at_half[(at_half["task"] == task) & (at_half["arm"] == arm)].set_index("metric").loc
         cells = [_cell(ours[name]) for name in AREAS] + [f"{ours['sensitivity']['threshold']:.2f}"]
@@ -104,39 +143,39 @@ def bars(values: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     return rows.assign(label=rows["arm"], kind="ours", order=order).sort_values("order", kind="stable")
 
 
-def efficiency(values: pd.DataFrame, made: Made, task: str) -> pd.DataFrame:
+def efficiency(values: pd.DataFrame, made: Iterable[Made], task: str) -> pd.DataFrame:
     """Rows of `figures.label_efficiency` of one task: what each arm reaches by share of the labels, ROC AUC."""
     images = {}
-    for one, fit in made:
-        if one.settings.task == task and one.settings.split not in SPLITS:
-            if one.use == PROBED:
-                images |= {(PROBED, float(share)): n for share, n in fit.record["labels"].items()}
-            elif one.use == FINETUNED:
-                images[FINETUNED, one.settings.fraction] = fit.record["counts"]["train"]
+    for _, asked, fit in made:
+        if asked.task == task and isinstance(asked, Probe):
+            images |= {(FROZEN, float(share)): n for share, n in fit.record["labels"].items()}
+        elif asked.task == task and isinstance(asked, Finetune):
+            images[FINETUNED, asked.fraction] = fit.record["counts"]["train"]
     rows = values[(values["task"] == task) & (values["metric"] == "roc_auc") & (values["split"] != "random")]
     rows = rows[(rows["use"] != TRANSFERRED) & (rows["head"] != "kNN")]
     if not (rows["fraction"].lt(1) & rows["use"].eq(FINETUNED)).any():
-        rows = rows[rows["use"] == PROBED]  # one point is no curve
+        rows = rows[rows["use"] == FROZEN]  # one point is no curve
     keys = zip(rows["use"], rows["fraction"], strict=True)
     return rows.assign(arm=rows["base"] + ", " + rows["use"], n_train=[images[key] for key in keys])
 
 
-def history(made: Made) -> pd.DataFrame:
-    """Epochs of the fine-tuned arms as `figures.training_curves` draws them."""
+def history(made: Iterable[Made]) -> pd.DataFrame:
+    """Epochs of trainings as `figures.training_curves` draws them."""
     frames = []
-    for one, fit in whole(made):
+    for arm, asked, fit in made:
         known = fit.predictions.query("part == 'val'")["y_true"]
-        facts = {"set": WORDS[one.settings.task], "arm": one.arm, "seed": one.settings.seed}
+        facts = {"set": WORDS[asked.task], "arm": arm, "seed": asked.seed}
         frames.append(fit.history.assign(**facts, majority=max(known.mean(), 1 - known.mean())))
     return pd.concat(frames, ignore_index=True)
 
 
 def judged(values: pd.DataFrame, table: pd.DataFrame, edition: str) -> pd.DataFrame:
     """The verdicts on the paper's numbers and claims (`claims.claims`) by the fine-tuned arms."""
-    main = values[values["arm"].isin(plan.ARMS) & (values["split"] != "random")].assign(edition=edition)
+    main = values[main_rows(values)].assign(edition=edition)
     between = None
     if len(table):
-        claims = table[table["arm"].isin(plan.ARMS) & table["reference"].isin(plan.ARMS)].assign(edition=edition)
+        known = set(main["arm"])
+        claims = table[table["arm"].isin(known) & table["reference"].isin(known)].assign(edition=edition)
         between = verdicts.with_networks(claims, main)
     found = pd.concat([judged_claims(task, main, between) for task in ("abnormal", "fracture")], ignore_index=True)
     return found[found["paper"] == PAPER].reset_index(drop=True)
@@ -209,7 +248,7 @@ class Ranked(NamedTuple):
 
     figure: Figure | None
     alt: str
-    told: str
+    sentences: str
 
 
 def ranked(rows: pd.DataFrame) -> Ranked:

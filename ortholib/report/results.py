@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
@@ -38,13 +39,12 @@ def claims(edition: str | None = None, local: bool = True) -> pd.DataFrame:
 
     Columns as of `verdicts.judge`. A run's values are its `metrics.parquet`, its paired differences (`compare.compare`
     with dataset, task, split and part) its `differences.parquet`. Network and initial weights are the columns backbone
-    and initial of the values, else what a trained arm is called by ("resnet18, random").
+    and initial of the values.
     Raises OrthoError where the ledger breaks its schema, or where differences name an arm without a value.
     """
     values = _collected("metrics.parquet", edition, local)
-    halves = values.get("arm", pd.Series(dtype=str)).astype(str).str.extract(r"^([^,]+), ([^,]+)$")
-    for column, half in (("backbone", halves[0]), ("initial", halves[1])):
-        values[column] = values.get(column, half).fillna(half).fillna(ledger.UNSTATED)
+    for column in ("backbone", "initial"):
+        values[column] = values.get(column, pd.Series(ledger.UNSTATED, values.index)).fillna(ledger.UNSTATED)
     differences = _collected("differences.parquet", edition, local)
     if len(differences):
         differences = verdicts.with_networks(differences, values)
@@ -200,7 +200,8 @@ def _stage(run: Path, staging: Path) -> None:
             withheld |= _figures(cell)
         else:
             shown |= _figures(cell)
-    unknown = {file.stem for file in (run / "figures").glob("*")} - shown - withheld
+    known = [name for name in (*shown, *withheld) if name != "*"]
+    unknown = [f.stem for f in (run / "figures").glob("*") if not any(fnmatch(f.stem, name) for name in known)]
     if unknown:
         raise OrthoError(
             f'{run / "figures"}: no cell holds `run.figure(..., "{min(unknown)}", ...)` with its name written out, so '
@@ -220,10 +221,12 @@ def _stage(run: Path, staging: Path) -> None:
 
 
 def _figures(cell) -> set[str]:
-    """Names of the figures that a cell keeps with `run.figure(figure, "name", ...)`."""
+    """Names of the figures that a cell keeps with `run.figure(figure, "name", ...)`, as patterns: `f"name-{i}"` is
+    `name-*`."""
     calls = ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else []
     kept = [c for c in calls if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "figure" and len(c.args) > 1]
-    return {call.args[1].value for call in kept if isinstance(call.args[1], ast.Constant)}
+    names = (call.args[1].values if isinstance(call.args[1], ast.JoinedStr) else [call.args[1]] for call in kept)
+    return {"".join(part.value if isinstance(part, ast.Constant) else "*" for part in parts) for parts in names}
 
 
 def _anywhere(text: str) -> str:

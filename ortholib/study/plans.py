@@ -1,47 +1,57 @@
-"""Which fits a chapter asks for: one truth for the notebook that shows them and the batch that makes them first."""
+"""Which fits a chapter asks for, read from the notebook that shows them, so that a batch can make them beforehand.
 
-from ortholib.settings import Finetune, Pretrain
-from ortholib.study.dinoortho import plan as dinoplan
+The cell tagged `arms` of a notebook needs its parameters alone. It leaves `asked`, the plan of the fits that are worth
+a job of their own (`study.plan`), and, where it reads data without fits, `reads`, names of data sets.
+"""
 
-# parameters of a chapter that go into its fits unchanged
-TRAINING = ("size", "epochs", "backbone", "batch", "learning_rate", "contrast", "start", "ema", "patience")
+import re
+from collections.abc import Mapping
 
-PRETRAINING = ("size", "epochs", "backbone", "initial", "batch", "optimizer", "learning_rate", "weight_decay")
-PRETRAINING += ("teacher_temperature", "prototypes", "global_size", "local_size", "locals")
+import nbformat
 
+from ortholib import paths
+from ortholib.errors import UsageError
+from ortholib.settings import Pretrain, Settings
+from ortholib.study.arms import starts
 
-def pretrain_dino(parameters: dict) -> list[Pretrain]:
-    """Chapter 10: one pretraining without labels."""
-    training = {name: parameters[name] for name in PRETRAINING}
-    decay = parameters["weight_decay"]  # the same throughout
-    return [Pretrain(sets=tuple(parameters["sets"]), final_weight_decay=decay, **training)]
-
-
-def dino_ortho(parameters: dict) -> list[Pretrain | Finetune]:
-    """Chapter 20: the pretrainings, then the trainings that start from them. Its probes and transfers take seconds."""
-    trained = [one.settings for one in dinoplan.planned(parameters) if one.use == dinoplan.FINETUNED]
-    pretrained = {one.initial: None for one in trained if isinstance(one.initial, Pretrain)}
-    return [*pretrained, *dict.fromkeys(trained)]
+TAG = "arms"
 
 
-def knee_oa(parameters: dict) -> list[Finetune]:
-    """Chapter 30: one supervised training on the KL grade per seed."""
-    training = {name: parameters[name] for name in TRAINING}
-    return [
-        Finetune(dataset="kneekl", task="kl", split="official", seed=seed, **training)
-        for seed in range(parameters["seeds"])
-    ]
+def chapters() -> list[str]:
+    """Names of the chapters, in order."""
+    files = (paths.project() / "notebooks").glob("*.ipynb")
+    return sorted(file.stem for file in files if re.match(r"\d\d-", file.stem))
 
 
-def needs(planned: list, number: int) -> list[int]:
+def declared(chapter: str, parameters: Mapping) -> dict:
+    """What the cell of a chapter that declares its arms leaves, by its parameters. Raises UsageError with the cell's
+    own error."""
+    file = paths.project() / "notebooks" / f"{chapter}.ipynb"
+    cells = nbformat.read(file, as_version=4).cells
+    found = dict(parameters)
+    for cell in cells:
+        if TAG in cell.metadata.get("tags", []):
+            try:
+                exec(compile(cell.source, f"{file.name}, cell '{cell.id}'", "exec"), found)
+            except Exception as error:
+                raise UsageError(f"{file}, cell '{cell.id}': {type(error).__name__}: {error}") from error
+    return found
+
+
+def fits(chapter: str, parameters: Mapping) -> list[Settings]:
+    """The fits of a chapter that are worth a job of their own, those first that others start from."""
+    asked = declared(chapter, parameters).get("asked", [])
+    return list(dict.fromkeys([*starts(asked), *(one.settings for one in asked)]))
+
+
+def reads(chapter: str, parameters: Mapping) -> list[str]:
+    """Names of the data sets that a chapter reads."""
+    found = list(declared(chapter, parameters).get("reads", []))
+    for one in fits(chapter, parameters):
+        found += [name for name, _, _ in one.parts()] if isinstance(one, Pretrain) else [one.dataset]
+    return list(dict.fromkeys(found))
+
+
+def needs(planned: list[Settings], number: int) -> list[int]:
     """Numbers of the fits of a chapter that one of them starts from."""
     return [place for place, one in enumerate(planned) if one == planned[number].initial]
-
-
-# chapter -> (data sets it reads, its fits), both by its parameters
-CHAPTERS = {
-    "00-data": (lambda parameters: ["fracatlas", "kneekl"], lambda parameters: []),
-    "10-pretrain-dino": (lambda parameters: [entry.split(":")[0] for entry in parameters["sets"]], pretrain_dino),
-    "20-dino-ortho": (lambda parameters: [name for name, _, _ in dinoplan.sets(parameters)], dino_ortho),
-    "30-knee-oa": (lambda parameters: ["kneekl"], knee_oa),
-}

@@ -45,10 +45,10 @@ def test_the_embedding_is_that_of_the_weights(tmp_path):
 def test_the_sentence_on_the_curves_follows_from_them():
     first = {"kl": 0.4, "entropy": 5.0, "rankme": 128.0, "spread": 0.5, "alarm": ""}
     last = {"kl": 0.13, "entropy": np.log(1024) / 2, "rankme": 98.0, "spread": 0.59, "alarm": ""}
-    said = gallery.told(pd.DataFrame([first, last]), 1024)
+    said = gallery.sentences(pd.DataFrame([first, last]), 1024)
     for words in ("0.40 to 0.13 nats", "50% of ln K", "fell from 128 to 98: the embedding lost", "no alarm"):
         assert words in said
-    said = gallery.told(pd.DataFrame([first, last | {"rankme": 200.0, "alarm": "collapse: all"}]), 1024)
+    said = gallery.sentences(pd.DataFrame([first, last | {"rankme": 200.0, "alarm": "collapse: all"}]), 1024)
     assert "rose from 128 to 200;" in said and "Collapse watch: collapse: all." in said
 
 
