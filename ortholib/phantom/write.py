@@ -162,7 +162,7 @@ COUNTS = {name: count for name, (_, count, *_) in SETS.items()}
 def key(seed: int = 0) -> str:
     """Name of a generated folder: the seed and a hash of the source text of the generator and of what it draws from."""
     source, here = hashlib.sha256(), Path(__file__).parent
-    for file in sorted([*here.glob("*.py"), here.parent / "encoders.py", here.parent / "networks.py"]):
+    for file in sorted([*here.glob("*.py"), *here.with_name("encoders").glob("*.py")]):
         source.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return f"{seed}-{source.hexdigest()[:12]}"
 

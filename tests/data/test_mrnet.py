@@ -109,7 +109,7 @@ def test_missing_plane(root, whole, truth):
     assert_kept(found, whole, ids(whole, exam=exams, plane=["axial"]), listed=True)
     assert list(found.images.loc[~found.images["readable"], "image_id"]) == [f"{exam}-axial-000" for exam in exams]
     assert notes(found) == [
-        f"{exam}: in valid-*.csv, but no axial volume on disk; listed as unreadable" for exam in exams
+        f"valid/axial/{exam}.npy: in the label tables but not on disk; listed as unreadable" for exam in exams
     ]
 
 
@@ -129,7 +129,7 @@ def test_part_without_tables_is_left_out(root, whole, truth):
     exams = list(truth.index[truth["part"] == "valid"])
     assert_kept(found, whole, ids(whole, exam=exams))
     assert len(notes(found)) == 3 + 3 * len(exams)
-    assert notes(found)[-1] == f"valid/sagittal/{max(exams)}.npy: its exam has no label in valid-*.csv; left out"
+    assert notes(found)[-1] == f"valid/sagittal/{max(exams)}.npy: on disk but not in the label tables; left out"
 
 
 def test_exam_without_files_and_file_without_exam(root, whole):
@@ -147,8 +147,8 @@ def test_exam_without_files_and_file_without_exam(root, whole):
         "1129: not in train-abnormal.csv, so without that label",
         "1129: not in train-meniscus.csv, so without that label",
         "train/axial/README.txt: not named like train/axial/0000.npy; left out",
-        "train/axial/0777.npy: its exam has no label in train-*.csv; left out",
-        "1129: in train-*.csv, but no axial, coronal, sagittal volume on disk; listed as unreadable",
+        "train/axial/0777.npy: on disk but not in the label tables; left out",
+        *(f"train/{p}/1129.npy: in the label tables but not on disk; listed as unreadable" for p in PLANES),
     }
 
 

@@ -90,7 +90,7 @@ def test_files_of_the_desktop_are_no_data(root, whole, read):
             for file in (f"train/0/{stem}" for stem in ("knee.jpg", "123456L.jpg", "12345678L.jpg", "9000001X.jpg"))
         ],
         ("mrnet", "train/axial/README.txt", "train/axial/README.txt: not named like train/axial/0000.npy; left out"),
-        ("mrnet", "train/axial/0777.npy", "train/axial/0777.npy: its exam has no label in train-*.csv; left out"),
+        ("mrnet", "train/axial/0777.npy", "train/axial/0777.npy: on disk but not in the label tables; left out"),
     ],
 )
 def test_file_that_is_no_image_of_the_set_is_left_out_and_noted(root, whole, read, file, said):

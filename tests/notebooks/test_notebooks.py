@@ -37,10 +37,10 @@ def calls(cell) -> set[str]:
 
 
 def test_is_a_chapter_with_an_edition_each(path):
-    assert re.fullmatch(r"\d\d-[a-z0-9-]+", path.stem) and path.stem in plans.CHAPTERS
+    assert re.fullmatch(r"\d\d-[a-z0-9-]+", path.stem) and path.stem in plans.chapters()
     for edition in chapter.EDITIONS:
         assert chapter.parameters(path.stem, edition)["edition"] == edition
-    assert f'runs.start("{path.stem}", edition)' in "\n".join(cell.source for cell in cells(path))
+    assert f'chapter.start("{path.stem}", edition)' in "\n".join(cell.source for cell in cells(path))
 
 
 def test_holds_no_output(path):
@@ -101,7 +101,8 @@ def test_pictures_are_tagged_and_told(path):
             assert "hide-input" in tags(cell), cell.id
             for node in ast.walk(ast.parse(cell.source)):
                 if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "figure":
-                    assert isinstance(node.args[1], ast.Constant), f"{cell.id}: promotion needs the figure's name"
+                    name = node.args[1].values[0] if isinstance(node.args[1], ast.JoinedStr) else node.args[1]
+                    assert isinstance(name, ast.Constant), f"{cell.id}: promotion needs the figure's name"
         assert bool(calls(cell) & GALLERIES) == ("radiographs" in tags(cell)), f"{cell.id}: tag `radiographs`"
 
 

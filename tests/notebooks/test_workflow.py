@@ -41,7 +41,7 @@ def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
     for name in ("notebooks", "params"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "book").mkdir()
-    planned = {name: plan(chapter.parameters(name, "phantom")) for name, (_, plan) in plans.CHAPTERS.items()}
+    planned = {name: plans.fits(name, chapter.parameters(name, "phantom")) for name in plans.chapters()}
 
     outputs = [f"data/phantom/{key(0)}/PHANTOM.txt", "book/_build/html/index.html"]
     for name, asked in planned.items():

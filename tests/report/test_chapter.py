@@ -24,7 +24,7 @@ NAME = "chapter"
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(plans, "CHAPTERS", {NAME: ([], lambda parameters: [])})
+    monkeypatch.setattr(plans, "chapters", lambda: [NAME])
     return madeup.project(tmp_path, monkeypatch)
 
 
@@ -52,12 +52,12 @@ def test_parameters_come_from_notebook_then_file_then_command_line(home):
     [
         ("epoch: 5", {}, ["phantom/chapter.yaml", "'epoch'", "epochs"]),
         ("", {"epoch": 5}, ["--set", "'epoch'", "epochs"]),
-        ("epochs: many", {}, ["phantom/chapter.yaml", "epochs", "'many'", "int"]),
-        ("", {"epochs": "many"}, ["--set", "epochs", "'many'", "int"]),
-        ("", {"epochs": True}, ["epochs", "True", "bool", "int"]),
-        ("", {"epochs": 3.0}, ["epochs", "3.0", "float", "int"]),
-        ("", {"mirror": 1}, ["mirror", "1", "int", "bool"]),
-        ("", {"rate": True}, ["rate", "bool", "float"]),
+        ("epochs: many", {}, ["phantom/chapter.yaml", "epochs", "'many'", "integer"]),
+        ("", {"epochs": "many"}, ["--set", "epochs", "'many'", "integer"]),
+        ("", {"epochs": True}, ["epochs", "True", "integer"]),
+        ("", {"epochs": 3.0}, ["epochs", "3.0", "integer"]),
+        ("", {"mirror": 1}, ["mirror", "1", "boolean"]),
+        ("", {"rate": True}, ["rate", "True", "number"]),
         ("", {"rate": "fast"}, ["rate", "'fast'", "float"]),
         ("", {"backbone": 18}, ["backbone", "18", "str"]),
         ("", {"backbone": None}, ["backbone", "None", "str"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ortholib.data.table import ImageSet, box_table, image_table, lines, named, not_this, unique_ids, walk
+from ortholib.data.table import ImageSet, box_table, image_table, lines, missing, named, not_this, unique_ids, walk
 from ortholib.errors import OrthoError
 
 PARTS = {"train": "train", "valid": "test"}
@@ -37,25 +37,22 @@ def read(root: Path) -> ImageSet:
     labels, part_of, notes = _labels(root)
     files = walk(root, paths, "the folders of its planes")
     files, others = named(root, files, files["path"].str.endswith(".npy"), "train/axial/0000.npy")
-    notes += others
-    names = files["path"].map(Path)
-    files["part"], files["plane"] = names.map(lambda p: p.parts[0]), names.map(lambda p: p.parts[1])
-    files["exam"] = names.map(lambda p: p.stem)
-    known = [part_of.get(exam) == part for exam, part in zip(files["exam"], files["part"], strict=True)]
-    for path, part in files.loc[~np.array(known), ["path", "part"]].itertuples(index=False):
-        notes.append(f"{path}: its exam has no label in {part}-*.csv; left out")
-    if not any(known):
+    expected = [f"{part}/{plane}/{exam}.npy" for exam, part in sorted(part_of.items()) for plane in PLANES]
+    if not files["path"].isin(expected).any():
         raise OrthoError(
             f"{root}: no .npy file has a label; the tables name exams such as {min(part_of, default='(none)')}, "
             f"the files are such as {files['path'].iloc[0]}. Unpack volumes and tables of one release."
         )
-    files, absent = _with_missing(files[known], part_of)
+    table = pd.DataFrame({"image_id": expected}, dtype=str)
+    files, unmatched = missing(table, files.assign(image_id=files["path"]), "the label tables")
     files = files.sort_values("path", ignore_index=True)
+    files[["part", "plane", "exam"]] = files["path"].str.removesuffix(".npy").str.split("/", expand=True)
+    notes = REMARKS + notes + others + unmatched
     slices = [_slices(root / row.path) if row.reason == "" else (1, row.reason) for row in files.itertuples()]
     files["slices"], files["reason"] = [n for n, _ in slices], [reason for _, reason in slices]
     exams = pd.Series(part_of).value_counts()
     version = RELEASES.get(tuple(int(exams.get(part, 0)) for part in PARTS), "unknown release")
-    return ImageSet("mrnet", version, root, _images(files), labels, box_table(), REMARKS + notes + absent, "exam")
+    return ImageSet("mrnet", version, root, _images(files), labels, box_table(), notes, "exam")
 
 
 def _volumes(root: Path) -> list[Path]:
@@ -108,18 +105,6 @@ def _table(path: Path, notes: list[str]) -> list[tuple[str, float]]:
     single, repeated = unique_ids(pd.DataFrame(found, columns=["image_id", "value", "line"]), "line")
     notes += repeated
     return list(zip(single["image_id"], single["value"], strict=True))
-
-
-def _with_missing(files: pd.DataFrame, part_of: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """`files` with an unreadable row for every plane that a labelled exam lacks, and a note for each such exam."""
-    there, rows, notes = set(zip(files["exam"], files["plane"], strict=True)), [], []
-    for exam, part in sorted(part_of.items()):
-        lacks = [plane for plane in PLANES if (exam, plane) not in there]
-        rows += [(f"{part}/{plane}/{exam}.npy", 0, 0, "missing file", part, plane, exam) for plane in lacks]
-        if lacks:
-            notes.append(f"{exam}: in {part}-*.csv, but no {', '.join(lacks)} volume on disk; listed as unreadable")
-    absent = pd.DataFrame(rows, columns=["path", "width", "height", "reason", "part", "plane", "exam"])
-    return (pd.concat([files, absent], ignore_index=True) if rows else files), notes
 
 
 def _slices(path: Path) -> tuple[int, str]:
