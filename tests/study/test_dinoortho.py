@@ -147,7 +147,7 @@ def test_values_are_those_of_scikit_learn_with_thresholds_of_validation():
     area = np.mean([roc_auc_score(rows["y_true"], rows["score_1"]) for _, rows in test.groupby("seed")])
     assert values.loc["roc_auc", "value"] == pytest.approx(area, abs=1e-12)
     known = frame[frame["part"] == "val"].groupby("seed")
-    chosen = {seed: evaluation.metrics.youden_threshold(rows["y_true"], rows["score_1"]) for seed, rows in known}
+    chosen = {seed: evaluation.scores.youden_threshold(rows["y_true"], rows["score_1"]) for seed, rows in known}
     called = [(rows["score_1"] >= chosen[seed])[rows["y_true"] == 1].mean() for seed, rows in test.groupby("seed")]
     assert values.loc["sensitivity", "value"] == pytest.approx(np.mean(called), abs=1e-12)
     assert values.loc["sensitivity_at_specificity", "value"] > 0
