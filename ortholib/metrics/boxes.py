@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ortholib.errors import OrthoError, UsageError
+from ortholib.errors import OrthoError
 from ortholib.metrics import bootstrap
 from ortholib.metrics.frames import need, one_each, refuse
 from ortholib.metrics.scores import _as_weights, _ratio
@@ -30,8 +30,7 @@ class Matches(NamedTuple):
     truths: np.ndarray  # (images,) int: boxes to be found
     score: np.ndarray  # (d,) falling
     image: np.ndarray  # (d,) int: place in `images`
-    hit: np.ndarray  # (d, T) bool: found a truth at each of `ious`
-    ious: np.ndarray  # (T,)
+    hit: np.ndarray  # (d, 10) bool: found a truth at each of `IOUS`
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -44,20 +43,19 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.nan_to_num(_ratio(both, area[:, None] + other[None] - both))
 
 
-def match(detections: pd.DataFrame, truths: pd.DataFrame, images: Sequence, ious=IOUS) -> Matches:
+def match(detections: pd.DataFrame, truths: pd.DataFrame, images: Sequence) -> Matches:
     """Match the detections of each image to its truths, greedily: the rule of COCO's `evaluateImg`, one class.
 
     detections  columns image_id, x0, y0, x1, y1, score, of one arm and seed
     truths      columns image_id, x0, y0, x1, y1; those of images not in `images` are of other parts and left out
     images      ids of every image that was scored, those without a detection or a truth included
-    ious        (T,) least overlap that counts as found
 
     The highest score chooses first (among equals the first row), takes the truth that it overlaps most of those still
     free, and is false when that overlap is too small: a second box on one fracture is a false positive. The 100 highest
     an image count. Raises OrthoError for boxes that are none, scores that are no numbers, detections on images that are
     not in `images`, and images named twice.
     """
-    images, ious = tuple(images), np.atleast_1d(np.asarray(ious, dtype=np.float64))
+    images = tuple(images)
     place = pd.Series(np.arange(len(images)), index=pd.Index(images))
     if not place.index.is_unique:
         raise OrthoError(
@@ -69,7 +67,7 @@ def match(detections: pd.DataFrame, truths: pd.DataFrame, images: Sequence, ious
     refuse(detections, strange, "detections on images that were not scored", "list them", ["image_id"])
     of_image = dict(list(truths[truths["image_id"].isin(place.index)].groupby("image_id")))
     count = np.array([len(of_image.get(name, ())) for name in images], dtype=np.int64)
-    scores, owners, hits = [np.empty(0)], [np.empty(0, dtype=np.int64)], [np.empty((0, len(ious)), dtype=bool)]
+    scores, owners, hits = [np.empty(0)], [np.empty(0, dtype=np.int64)], [np.empty((0, len(IOUS)), dtype=bool)]
     by_image = dict(list(detections.groupby("image_id")))
     for name in images:
         if name not in by_image:
@@ -78,16 +76,16 @@ def match(detections: pd.DataFrame, truths: pd.DataFrame, images: Sequence, ious
         boxes = of_image[name][CORNERS].to_numpy(dtype=np.float64) if name in of_image else np.empty((0, 4))
         scores.append(found["score"].to_numpy(dtype=np.float64))
         owners.append(np.full(len(found), place[name]))
-        hits.append(_greedy(iou(found[CORNERS].to_numpy(dtype=np.float64), boxes), ious))
+        hits.append(_greedy(iou(found[CORNERS].to_numpy(dtype=np.float64), boxes)))
     score, image, hit = np.concatenate(scores), np.concatenate(owners), np.concatenate(hits)
     order = np.argsort(-score, kind="stable")
-    return Matches(images, count, score[order], image[order], hit[order], ious)
+    return Matches(images, count, score[order], image[order], hit[order])
 
 
-def _greedy(overlap: np.ndarray, ious: np.ndarray) -> np.ndarray:
-    """Which detections (rows of overlap (d, m), highest score first) find a free truth: (d, T)."""
-    hit = np.zeros((len(overlap), len(ious)), dtype=bool)
-    for t, least in enumerate(ious if overlap.shape[1] else ()):
+def _greedy(overlap: np.ndarray) -> np.ndarray:
+    """Which detections (rows of overlap (d, m), highest score first) find a free truth: (d, 10)."""
+    hit = np.zeros((len(overlap), len(IOUS)), dtype=bool)
+    for t, least in enumerate(IOUS if overlap.shape[1] else ()):
         free = np.ones(overlap.shape[1], dtype=bool)
         for row, values in enumerate(overlap):
             left = np.where(free, values, -1)
@@ -107,7 +105,7 @@ def _check(boxes: pd.DataFrame, numbers: list[str], what: str) -> None:
 
 
 def average_precision(matches: Matches, weights=None) -> np.ndarray:
-    """Average precision (D, T) at each IoU: the mean of the precision at 101 recalls, COCO's `accumulate`.
+    """Average precision (D, 10) at each of `IOUS`: the mean of the precision at 101 recalls, COCO's `accumulate`.
 
     At each recall the best precision at that recall or a higher one. Equal to pycocotools on a data set in which an
     image stands as often as its weight says, but for ties of scores between images, which it takes in order of rows.
@@ -119,7 +117,7 @@ def average_precision(matches: Matches, weights=None) -> np.ndarray:
         taken = weight[matches.image]
         kept = taken > 0
         if not truths or not kept.any():
-            values.append(np.full(len(matches.ious), 0.0 if truths else np.nan))
+            values.append(np.full(len(IOUS), 0.0 if truths else np.nan))
             continue
         taken, hit = taken[kept], matches.hit[kept].T
         positives = np.cumsum(taken * hit, axis=1)
@@ -128,7 +126,7 @@ def average_precision(matches: Matches, weights=None) -> np.ndarray:
         envelope = np.column_stack([envelope, np.zeros(len(envelope))])  # a recall that is never reached has 0
         first = [np.searchsorted(recall, RECALLS) for recall in positives / truths]
         values.append(np.mean(np.take_along_axis(envelope, np.array(first), axis=1), axis=1))
-    return np.array(values).reshape(-1, len(matches.ious))
+    return np.array(values).reshape(-1, len(IOUS))
 
 
 def froc(matches: Matches, weights=None) -> np.ndarray:
@@ -137,7 +135,7 @@ def froc(matches: Matches, weights=None) -> np.ndarray:
     The lowest score whose false positives stay within the rate decides; equal scores enter together. NaN without a
     truth or an image. Bunch et al., 1978, doi:10.1117/12.955926.
     """
-    hit = _found(matches)
+    hit = matches.hit[:, 0]
     ends = np.append(np.flatnonzero(np.diff(matches.score)), len(matches.score) - 1) if len(hit) else []
     sensitivities = []
     for weight in _as_weights(weights, len(matches.images)):
@@ -160,7 +158,7 @@ def at_score(matches: Matches, threshold: float, weights=None) -> dict[str, np.n
     false_alarms (share of the images without a truth that show a box).
     """
     shown = matches.score >= threshold
-    hit, image = _found(matches)[shown], matches.image[shown]
+    hit, image = matches.hit[shown, 0], matches.image[shown]
     weights = _as_weights(weights, len(matches.images))
     found, false = (np.bincount(image[which], minlength=len(matches.images)) for which in (hit, ~hit))
     empty = matches.truths == 0
@@ -178,11 +176,8 @@ def detection_table(matches: Matches, groups, draws: int = bootstrap.DRAWS) -> p
 
     groups  (images,) patient or duplicate group of each of `matches.images`
 
-    Columns are those of `bootstrap.bootstrap`; n counts images, empty ones included. Raises UsageError for matches at
-    other IoUs than COCO's ten.
+    Columns are those of `bootstrap.bootstrap`; n counts images, empty ones included.
     """
-    if len(matches.ious) != len(IOUS) or not np.allclose(matches.ious, IOUS):
-        raise UsageError(f"matched at IoU {list(matches.ious)}; COCO's rule needs {list(IOUS.round(2))}")
 
     def compute(weights):
         values = average_precision(matches, weights)
@@ -206,11 +201,3 @@ def froc_table(matches: Matches, groups, draws: int = bootstrap.DRAWS) -> pd.Dat
     table = table.rename(columns={"metric": "false_positives_per_image", "value": "sensitivity"})
     table["n_truths"] = int(matches.truths.sum())
     return table[["false_positives_per_image", "sensitivity", "low", "high", "n", "n_groups", "n_truths"]]
-
-
-def _found(matches: Matches) -> np.ndarray:
-    """Which detections (d,) found a truth at IoU 0.5."""
-    (at,) = np.nonzero(np.isclose(matches.ious, 0.5))
-    if not len(at):
-        raise UsageError(f"not matched at IoU 0.5; matched at {list(matches.ious.round(3))}")
-    return matches.hit[:, at[0]]

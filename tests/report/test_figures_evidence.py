@@ -76,7 +76,7 @@ def froc() -> pd.DataFrame:
     truths = boxes(40)
     tables = []
     for arm in ARMS[:2]:
-        matches = detection.match(pd.concat([truths[:30].assign(score=0.7), boxes(200)]), truths, images, 0.5)
+        matches = detection.match(pd.concat([truths[:30].assign(score=0.7), boxes(200)]), truths, images)
         tables.append(detection.froc_table(matches, images, draws=40).assign(arm=arm))
     return pd.concat(tables)
 
@@ -107,9 +107,11 @@ ONE = BANDS[BANDS["arm"] == ARMS[0]].drop(columns="arm")
 FIGURES = {
     "pretraining": lambda: figures.pretraining_panel(history(), 8113, 8192),
     "pretraining, alarm": lambda: figures.pretraining_panel(alarmed(), 8113, 8192),
-    "pretraining, no neighbours": lambda: figures.pretraining_panel(history(knn=())),
-    "pretraining, four sets": lambda: figures.pretraining_panel(history(600, ("kneekl", "fracatlas", "mura", "oai"))),
-    "pretraining, one epoch": lambda: figures.pretraining_panel(history(1), 96),
+    "pretraining, no neighbours": lambda: figures.pretraining_panel(history(knn=()), 8113, 8192),
+    "pretraining, four sets": lambda: figures.pretraining_panel(
+        history(600, ("kneekl", "fracatlas", "mura", "oai")), 8113, 8192
+    ),
+    "pretraining, one epoch": lambda: figures.pretraining_panel(history(1), 96, 64),
     "map": lambda: figures.embedding_map(*points(5), "component 1 (34 % of variance)", "component 2 (11 %)"),
     "map of twenty": lambda: figures.embedding_map(*points(20, 2000), "UMAP 1", "UMAP 2"),
     "map without labels": lambda: figures.embedding_map(points(2)[0], [None] * 300),
@@ -173,7 +175,7 @@ def test_pretraining_draws_every_column():
     assert "effective rank 13.6 to 90.5" in alt and "nearest neighbours on kneekl, balanced accuracy" in alt
     assert "alarm (2 epochs, 2–3): collapse" in alt
     np.testing.assert_allclose(
-        figures.pretraining_panel(table[::-1]).axes[0].lines[1].get_ydata(), table["loss"]
+        figures.pretraining_panel(table[::-1], 9, 64).axes[0].lines[1].get_ydata(), table["loss"]
     )  # whatever the order of rows
 
 

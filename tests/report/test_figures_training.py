@@ -64,9 +64,9 @@ FIGURES = {
     "lines near each other": lambda: figures.training_curves(
         history(), pd.concat([reached(), reached(LONG[0]), reached(None)])
     ),
-    "differences": lambda: figures.difference_plot(steps(), "difference of ROC AUC on test, 95 % interval by patient"),
+    "differences": lambda: figures.difference_plot(steps()),
     "differences, plain": lambda: figures.difference_plot(steps()[PLAIN]),
-    "differences, one": lambda: figures.difference_plot(steps()[1:2], "difference of " + "quadratic κ " * 8),
+    "differences, one": lambda: figures.difference_plot(steps()[1:2]),
     "differences, none": lambda: figures.difference_plot(steps()[4:]),
 }
 

@@ -1,7 +1,5 @@
 """Differences between two arms with their intervals, beside what the test set could have shown."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -48,13 +46,12 @@ def _tick(value: float, _: int) -> str:
 
 
 @styled
-def difference_plot(table: pd.DataFrame, xlabel: str = "difference, 95 % interval") -> Figure:
+def difference_plot(table: pd.DataFrame) -> Figure:
     """Forest plot of differences between two arms, around a line at 0.
 
-    table   columns `label, difference, low, high` and, where they apply, `n` and `section` (as of `forest`) and
-            `detectable` (the smallest difference that this test set could show with 80 % power, a light band behind the
-            row); NaN in `low` or `high` draws the point alone, NaN in `difference` writes "not computed"
-    xlabel  what the difference is of, and its interval
+    table  columns `label, difference, low, high` and, where they apply, `n` and `section` (as of `forest`) and
+           `detectable` (the smallest difference that this test set could show with 80 % power, a light band behind the
+           row); NaN in `low` or `high` draws the point alone, NaN in `difference` writes "not computed"
 
     A filled marker has 0 outside its interval, an open one inside or at its end. Raises OrthoError for missing columns,
     no rows, `low` above `high` or a negative `detectable`.
@@ -68,10 +65,8 @@ def difference_plot(table: pd.DataFrame, xlabel: str = "difference, 95 % interva
     if np.isfinite(bands).any():
         handles.append(Patch(color=SHADE, label=BAND))
 
-    xlabel = textwrap.fill(xlabel, 48)
     columns = max(1, min(len(handles), 2))
-    more = 0.2 * -(-len(handles) // columns) + 0.15 * xlabel.count("\n")
-    figure = canvas(0.7 + 0.235 * (levels[-1] + 0.5) + more)
+    figure = canvas(0.7 + 0.235 * (levels[-1] + 0.5) + 0.2 * -(-len(handles) // columns))
     ax = figure.subplots()
     for level, step, band in zip(levels, steps, bands, strict=True):
         if np.isfinite(band):
@@ -87,7 +82,7 @@ def difference_plot(table: pd.DataFrame, xlabel: str = "difference, 95 % interva
     ax.set_xlim(shown.min() - room, shown.max() + room)
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(_tick)
-    ax.set_xlabel(xlabel)
+    ax.set_xlabel("difference, 95 % interval")
     if handles:
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=1.6)
     return figure

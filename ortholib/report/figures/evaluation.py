@@ -80,7 +80,7 @@ def _row_percent(n: int, whole: int) -> str:
 
 
 @styled
-def confusion(matrix: np.ndarray, names: list[str], xlabel: str = "predicted", ylabel: str = "true") -> Figure:
+def confusion(matrix: np.ndarray, names: list[str]) -> Figure:
     """Confusion matrix: count and row % in each cell, shaded by row %, totals at the sides.
 
     matrix  (k, k) whole numbers, rows = true class, columns = predicted class
@@ -110,7 +110,6 @@ def confusion(matrix: np.ndarray, names: list[str], xlabel: str = "predicted", y
     ax.tick_params(length=0)
     for row, n in enumerate(totals):
         ax.text(size + 0.12, row + 0.5, f"n = {n:,}", va="center", size=SMALL)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    ax.set(xlabel="predicted", ylabel="true")
     ax.set_title(f"n = {total:,}, {percent(np.trace(matrix), total)} on the diagonal")
     return figure

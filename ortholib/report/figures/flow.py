@@ -58,13 +58,13 @@ def _wrap(text: str, inches: float) -> list[str]:
 
 
 @styled
-def flow(stages: list[dict], unit: str = "images", groups: str = "patients", positives: str = "positive") -> Figure:
+def flow(stages: list[dict], groups: str = "patients", positives: str = "positive") -> Figure:
     """Boxes from top to bottom, exclusions to the right, the parts of the split in the last row.
 
-    stages     dicts of `label`, `n` and, where they apply, `groups` (number), `excluded` (list of `(reason, n)`: what
-               leaves between this stage and the next) and, in the last stage only, `parts` (list of
-               `(name, n, groups, positives)`; None for a number that there is not)
-    unit, groups, positives  words for what is counted, for what no split cuts, and for the finding
+    stages             dicts of `label`, `n` (images) and, where they apply, `groups` (number), `excluded` (list of
+                       `(reason, n)`: what leaves between this stage and the next) and, in the last stage only, `parts`
+                       (list of `(name, n, groups, positives)`; None for a number that there is not)
+    groups, positives  words for what no split cuts, and for the finding
 
     Raises OrthoError where the numbers of a stage do not add up to those of the next.
     """
@@ -79,7 +79,7 @@ def flow(stages: list[dict], unit: str = "images", groups: str = "patients", pos
 
     mains, sides = [], []
     for stage in stages:
-        many = f"{stage['n']:,} {unit}"
+        many = f"{stage['n']:,} images"
         if stage.get("groups") is not None:
             many += f", {stage['groups']:,} {groups}"
         mains.append((_wrap(stage["label"], width), [many]))
@@ -89,7 +89,7 @@ def flow(stages: list[dict], unit: str = "images", groups: str = "patients", pos
         sides.append(([title], lines) if excluded else None)
     lowest = []
     for name, n, number, found in parts:
-        lines = [f"{n:,} {unit}"]
+        lines = [f"{n:,} images"]
         lines += [] if number is None else [f"{number:,} {groups}"]
         lines += [] if found is None else _wrap(f"{found:,} {positives} ({percent(found, n)})", part_width)
         lowest.append((_wrap(str(name), part_width), lines))

@@ -59,14 +59,14 @@ def _epochs(ax: Axes, history: pd.DataFrame, ticks: int = 5) -> None:
 
 
 @styled
-def pretraining_panel(history: pd.DataFrame, images: int | None = None, prototypes: int | None = None) -> Figure:
+def pretraining_panel(history: pd.DataFrame, images: int, prototypes: int) -> Figure:
     """A DINO pretraining, epoch by epoch.
 
     history     a row an epoch, columns `epoch, loss, entropy, kl` (nats), `used` (share of the prototypes that could be
                 first choices), `spread` and `rankme` of the embeddings, `learning_rate`, `images_per_s`; and, where
                 they were watched, `knn_<set>` (balanced accuracy of the nearest neighbours) and `alarm`
     images      images trained on, written in the title
-    prototypes  K; draws ln K, the entropy of a teacher that makes no choice
+    prototypes  K; a line at ln K, the entropy of a teacher that makes no choice
 
     The loss is the cross entropy of teacher and student: entropy of the teacher + divergence of the two (KL), drawn one
     on the other. Raises OrthoError for missing columns or no rows.
@@ -80,7 +80,7 @@ def pretraining_panel(history: pd.DataFrame, images: int | None = None, prototyp
     upper, lower = figure.add_gridspec(2, 1, height_ratios=[1.6, 1])
     upper, lower = upper.subgridspec(1, 2 if sets else 1), lower.subgridspec(1, len(SMALL_PANELS))
     loss = figure.add_subplot(upper[0])
-    title = f"{len(epoch):,} epoch{'s' * (len(epoch) > 1)}" + (f", {images:,} images" if images is not None else "")
+    title = f"{len(epoch):,} epoch{'s' * (len(epoch) > 1)}, {images:,} images"
     warned = _alarms(history)
     title = textwrap.fill(f"{title} · {warned}" if warned else title, 105)
     figure.suptitle(title, x=0.012, ha="left", size=9, color=VERMILLION if warned else INK)
@@ -90,16 +90,13 @@ def pretraining_panel(history: pd.DataFrame, images: int | None = None, prototyp
     loss.fill_between(epoch, entropy, total, color=SKY, alpha=0.45, linewidth=0)
     loss.plot(epoch, entropy, color=GREY, linewidth=0.9, marker=marker)
     loss.plot(epoch, total, color=BLUE, marker=marker)
-    top = float(np.nanmax(total))
     loss.set_title("loss (nats)")
     _epochs(loss, history)
     loss.set_xlabel("epoch")
     names = [(total[-1], "loss", BLUE), ((entropy[-1] + total[-1]) / 2, "KL", BLUE), (entropy[-1] / 2, "entropy", GREY)]
-    if prototypes:
-        loss.axhline(np.log(prototypes), color=VERMILLION, linewidth=0.9, linestyle="--")
-        names.append((np.log(prototypes), "ln K", VERMILLION))
-        top = max(top, float(np.log(prototypes)))
-    loss.set_ylim(0, 1.06 * top)
+    loss.axhline(np.log(prototypes), color=VERMILLION, linewidth=0.9, linestyle="--")
+    names.append((np.log(prototypes), "ln K", VERMILLION))
+    loss.set_ylim(0, 1.06 * max(np.nanmax(total), np.log(prototypes)))
     name_ends(loss, names, 1.9)
 
     if sets:
