@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ortholib.dino.schedules import cosine, teacher_temperature
+from ortholib.dino.schedules import cosine
 from ortholib.errors import UsageError
 
 
@@ -24,15 +24,8 @@ def test_cosine_is_the_formula_of_each_iteration(base, final, epochs, per_epoch,
     assert values == pytest.approx(expected, rel=1e-13, abs=1e-17)
 
 
-def test_teacher_temperature_is_the_table_of_each_epoch():
-    assert teacher_temperature(0.07, 6, 4, 0.04) == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07], rel=1e-13)
-    assert teacher_temperature(0.04, 3).tolist() == [0.04] * 3
-
-
 def test_edges_and_what_does_not_fit():
     assert cosine(1.0, 0.0, 3, 3).tolist() == [0.0, 0.5, 1.0]
     assert cosine(1.0, 0.0, 1).tolist() == [1.0]
     with pytest.raises(UsageError, match="a warm-up of 4 steps does not fit 3 steps; expected 0 to 3"):
         cosine(1.0, 0.0, 3, 4)
-    with pytest.raises(UsageError, match="a warm-up of 4 epochs does not fit 3 epochs"):
-        teacher_temperature(0.07, 3, 4)

@@ -1,6 +1,5 @@
 """The written sets: layouts of the real ones, truth, and the faults on purpose."""
 
-import ast
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -10,7 +9,6 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-import ortholib
 from ortholib import paths
 from ortholib.errors import OrthoError, UsageError
 from ortholib.phantom import fracatlas
@@ -173,14 +171,3 @@ def test_ensure_writes_once(tmp_path, monkeypatch):
     assert calls == [first] and package_write is write
     assert paths.data_root("phantom") == first and paths.weights_root("phantom") == first / "weights"
     assert paths.data_root("real") is None and paths.weights_root("real") != first / "weights"
-
-
-def test_only_the_start_of_a_chapter_and_the_command_line_import_the_phantom():
-    package = Path(ortholib.__file__).parent
-    users = set()
-    for file in set(package.rglob("*.py")) - set((package / "phantom").glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = [".".join(filter(None, [getattr(node, "module", ""), alias.name])) for alias in node.names]
-                users |= {file.name for name in names if name.startswith("ortholib.phantom")}
-    assert users == {"cli.py", "runs.py"}
