@@ -117,8 +117,8 @@ def made_up(strength: dict[str, float], n: int = 400, split: str = "clean", use:
 
 def published(strength: dict[str, float]) -> pd.DataFrame:
     """The same with the initial weights that the ledger names."""
-    frame = made_up(strength, 1200)
-    return frame.assign(initial=[plan.initial(arm, parameters("paper")) for arm in frame["arm"]])
+    frame, paper = made_up(strength, 1200), parameters("paper")
+    return frame.assign(initial=frame["arm"].map({arm: plan.initial(arm, paper) for arm in strength}))
 
 
 def test_values_are_those_of_scikit_learn_with_thresholds_of_validation():
