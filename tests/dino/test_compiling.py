@@ -45,7 +45,7 @@ def test_compiled_steps_equal_eager_ones():
             seen = step(model, optimizer, big, local, **values)
         ends.append((model.state_dict(), seen))
     (eager, plain), (model, seen) = ends
-    assert seen["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-5)
+    assert seen["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-4)
     assert eager.keys() == model.keys()  # names as without compiling: checkpoints fit both
     for name, value in eager.items():
         torch.testing.assert_close(model[name], value, rtol=1e-4, atol=1e-5, msg=name)

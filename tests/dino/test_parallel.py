@@ -56,7 +56,9 @@ def assert_close(one: dict, other: dict, atol: float) -> None:
     assert one["step"] == other["step"] == 12
     assert one["model"].keys() == other["model"].keys()
     for name, value in other["model"].items():
-        torch.testing.assert_close(one["model"][name], value, rtol=0, atol=atol, msg=name)
+        # running statistics grow to 2.5, and without AVX-512 sums of them were seen to differ by 5e-5
+        near = 10 * atol if "running_" in name else atol
+        torch.testing.assert_close(one["model"][name], value, rtol=0, atol=near, msg=name)
     for row, expected in zip(one["history"], other["history"], strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], abs=1e-4)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
