@@ -82,6 +82,7 @@ smoke: $(STAMP) ## a few minutes on the real sets under $ORTHOLIB_DATA
 	$(BIN)/ortholib data check kneekl --json
 	$(BIN)/ortholib data pack kneekl --size 64 --json
 	$(BIN)/ortholib run 30-knee-oa --edition real --set size=64 --set epochs=1
+	$(BIN)/python -m pytest -m recorded tests/report/test_recorded.py
 
 clean: ## delete what the study made: runs/ (every edition), the book, data/phantom; never your data
 	rm -rf runs data/phantom book/_build book/_chapters .snakemake .pytest_cache .ruff_cache

@@ -40,7 +40,7 @@ class Pretrain:
     readable image, evaluation parts included, as the papers did. `name:split:weight` shows each image of the set
     `weight` times an epoch (1; 0.5: every other image, others each time). size: side of the stored squares in pixels.
     epochs: passes over all training images. batch: images a step, of all processes together. initial: `random`, a
-    file of weights (see `networks.load`), or published ones by their name in `encoders`.
+    file of weights (see `encoders.load`), or published ones by their name in `encoders.registry`.
     prototypes (K), teacher_temperature, momentum (start of the teacher's average): 0 means by the size of the data.
     learning_rate is per 256 images. Crops: see `dino.augment.Crops`; `flip` 0 keeps left and right apart.
     clip: largest norm of one tensor's gradient, 0 for none.
@@ -103,8 +103,8 @@ class Finetune:
     """Settings of one supervised training.
 
     dataset, task, split: what it is trained on; empty in the arm of a chapter, which `on` puts to a set.
-    size: side of the images in pixels. initial: `random`, a file of weights (see `networks.load`), published ones by
-    their name in `encoders`, or a pretraining, which is made first.
+    size: side of the images in pixels. initial: `random`, a file of weights (see `encoders.load`), published ones by
+    their name in `encoders.registry`, or a pretraining, which is made first.
     class_weights: `none` or `balanced` (inverse frequency in the training part).
     fraction: share of the training groups whose labels are used (0.125, 0.25, 0.5 or 1).
     patience: epochs without a better validation metric after which training stops.

@@ -1,4 +1,4 @@
-"""torch.compile for a pretraining, where `device.cannot_compile` finds nothing against it."""
+"""torch.compile for a pretraining, where `machine.cannot_compile` finds nothing against it."""
 
 from collections.abc import Callable
 

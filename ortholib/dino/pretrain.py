@@ -36,7 +36,7 @@ CROPS = ("global_size", "local_size", "locals", "global_scale", "local_scale", "
 
 
 def build(settings: Pretrain, weights: Path | None) -> torch.nn.Module:
-    """The backbone without classifier, at its initial weights; errors as `load.build`."""
+    """The backbone without classifier, at its initial weights; errors as `encoders.load.build`."""
     return load.build(settings.backbone, weights, settings.seed)
 
 

@@ -1,6 +1,6 @@
 """The metrics of the study, each a function of row weights.
 
-`weights` is (D, n), a row for each bootstrap draw (`stats.group_draws`), or None for the point value. Every metric
+`weights` is (D, n), a row for each bootstrap draw (`bootstrap.group_draws`), or None for the point value. Every metric
 returns float64 with D first, and NaN where it is undefined; `evaluation.evaluate` puts the reason beside it. The values
 are scikit-learn's with `sample_weight`, except that a class without units makes average precision, balanced accuracy
 and F1 undefined, where scikit-learn returns a number or skips the class.

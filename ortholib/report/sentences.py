@@ -105,7 +105,7 @@ def recalibration(change: pd.DataFrame) -> str:
 
 
 def seed_spread(table: pd.DataFrame, names: dict[str, str]) -> str:
-    """What another training and what another test set would change, as Markdown; `table` as of `spread.seed_spread`.
+    """What another training and what another test set would change, as Markdown; `table` as of `seeds.seed_spread`.
 
     names: metric -> what readers call it. The spread over few seeds is itself uncertain, and by how much is said.
     """

@@ -1,7 +1,7 @@
 """GRAZPEDWRI-DX: 20,327 radiographs of 6,091 children's injured wrists, boxes around nine kinds of finding.
 
 Nagy et al., Scientific Data 9:222 (2022), doi 10.1038/s41597-022-01328-z. The pixels are 16-bit: readers have to
-scale them (`imagefile.read` does).
+scale them (`files.read` does).
 """
 
 import re

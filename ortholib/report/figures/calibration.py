@@ -43,7 +43,7 @@ def recalibration(
     before: np.ndarray, after: np.ndarray, correct: np.ndarray, temperature: float, ece: tuple[float, float]
 ) -> Figure:
     """Reliability before and after temperature scaling, side by side on the same axes: the observed frequency against
-    the predicted probability in the bins of `metrics.ece`, above the histogram of the predictions.
+    the predicted probability in the bins of `scores.ece`, above the histogram of the predictions.
 
     before, after  (n,) in [0, 1]: probability of the predicted class, or of the finding
     correct        (n,) 0/1: whether that class, or the finding, was there; scaling changes no predicted class
