@@ -180,7 +180,7 @@ def stored(home, monkeypatch) -> list:
     def ensure(settings, edition):
         asked.append((settings, edition))
         print("epoch 1")
-        record = {"kind": "finetune", "steps": 6, "images_per_s": 45.0, "mfu": None, "wall_seconds": 2.0}
+        record = {"recipe": "finetune/1", "steps": 6, "images_per_s": 45.0, "mfu": None, "wall_seconds": 2.0}
         return fits.Fit("abc", home, record | {"best_epoch": 1, "val_metric": 0.7, "threshold": float("nan")})
 
     monkeypatch.setattr(fits, "ensure", ensure)

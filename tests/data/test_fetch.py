@@ -459,7 +459,7 @@ def test_interrupted_at_any_step_it_goes_on(server, release, tmp_path, monkeypat
 
 SCRIPT = """
 import sys
-from ortholib import fetch
+from ortholib.data import fetch
 from ortholib.errors import OrthoError
 url, size, md5, root = sys.argv[1:]
 fetch.RELEASES["little"] = fetch.Release("little", "v1", url, int(size), "md5:" + md5, "Little")

@@ -213,7 +213,7 @@ SLOW = """
 import json, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from ortholib import pixels
+from ortholib.data import pixels
 from ortholib.data.files import Plane
 one = pixels._one
 def slow(plane, size):

@@ -87,7 +87,8 @@ def test_check_tells_what_is_there(fracatlas, films, phantom):
 
 SLOW = """
 import sys, time
-from ortholib import cli, pixels
+from ortholib import cli
+from ortholib.data import pixels
 one = pixels._one
 pixels._one = lambda path, size: time.sleep(0.1) or one(path, size)
 sys.argv = ["ortholib", *sys.argv[1:]]

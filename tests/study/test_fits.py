@@ -210,7 +210,8 @@ def test_failure_is_kept_with_its_reason_and_can_be_tried_again(home, trained, m
 KILLED = """
 import os
 import madeup
-from ortholib import fits, tasks
+from ortholib.data import tasks
+from ortholib.study import fits
 from ortholib.classify import finetune
 tasks.prepare = lambda *asked: madeup.labelled()
 save, epochs = finetune._save, []
