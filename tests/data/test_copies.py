@@ -1,5 +1,7 @@
 """Copies: exactly the phantom's known ones are found, whatever the block size, and the rule equals its definition."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,40 +57,132 @@ def planted(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     return np.packbits(bits, axis=1), np.clip(thumbs, 0, 255).round().astype(np.uint8)
 
 
-def test_pairs_equal_the_definition(monkeypatch):
+def all_pairs(hashes: np.ndarray, thumbs: np.ndarray) -> list[tuple[int, int]]:
+    """What the search stood for before it had bands: every pair of hashes compared, by a product of +-1 bits."""
+    found = []
+    signs, unit = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1, duplicates._unit(thumbs)
+    for start in range(0, len(hashes), 4096):
+        i, j = np.nonzero(signs[start : start + 4096] @ signs.T >= 256 - 2 * 12)
+        i, j = i[i + start < j] + start, j[i + start < j]
+        for at in range(0, len(i), 8192):
+            a, b = i[at : at + 8192], j[at : at + 8192]
+            alike = np.einsum("pd,pd->p", unit[a], unit[b]) >= 0.998
+            found += zip(a[alike].tolist(), b[alike].tolist(), strict=True)
+    return sorted(found)
+
+
+def near_pairs(hashes: np.ndarray, thumbs: np.ndarray) -> list[tuple[int, int]]:
+    return sorted(map(tuple, duplicates.near_pairs(hashes, thumbs).tolist()))
+
+
+# all pairs listed, all in tiles, and sizes that leave a rest everywhere
+ODD = {"FEW": 1, "TILE": 7, "TILES": 2, "PAIRS": 3}
+WAYS = ({}, {"FEW": 10**6, "CANDIDATES": 5}, {"FEW": 0}, ODD, {"FEW": 0, "TILE": 1})
+
+
+@pytest.fixture(params=WAYS, ids=str)
+def way(request, monkeypatch):
+    for name, value in request.param.items():
+        monkeypatch.setattr(duplicates, name, value)
+
+
+def test_pairs_equal_the_definition(way):
     hashes, thumbs = planted()
     bits = (np.unpackbits(hashes[:, None] ^ hashes[None], axis=2)).sum(2, dtype=int)
     alike = (bits <= 12) & (np.corrcoef(thumbs.astype(float)) >= 0.998)
-    truth = {(int(i), int(j)) for i, j in zip(*np.nonzero(alike), strict=True) if i < j}
+    truth = [(int(i), int(j)) for i, j in zip(*np.nonzero(alike), strict=True) if i < j]
     by_bits = int((bits <= 12).sum() - len(bits)) // 2
     assert 10 < len(truth) < by_bits  # both thresholds decide something
-    for tile, pairs in ((4096, 8192), (7, 3), (1, 1)):
-        monkeypatch.setattr(duplicates, "TILE", tile)
-        monkeypatch.setattr(duplicates, "PAIRS", pairs)
-        found = [tuple(pair) for pair in duplicates.near_pairs(hashes, thumbs).tolist()]
-        assert set(found) == truth and len(found) == len(truth)
+    assert near_pairs(hashes, thumbs) == truth == all_pairs(hashes, thumbs)
+
+
+BANDS = [np.arange(256)[band::13] for band in range(13)]
+SKEWED = {
+    "all hashes equal": np.arange(256),
+    "one band constant": BANDS[4],
+    "all bands but one constant": np.concatenate(BANDS[1:]),
+    "black rows above": np.arange(100),
+    "black columns left": np.flatnonzero(np.arange(256) % 16 < 9),
+}
+
+
+@pytest.mark.parametrize("share", [1, 0.5])
+@pytest.mark.parametrize("case", SKEWED)
+def test_skewed_hashes_give_the_pairs_of_the_old_search(case, share, way):
+    """The bits of the case are 0 in all images or in half of them."""
+    hashes, thumbs = planted(400)
+    bits = np.unpackbits(hashes, axis=1)
+    rows = np.flatnonzero(np.random.default_rng(1).random(len(bits)) < share)
+    bits[np.ix_(rows, SKEWED[case])] = 0
+    hashes = np.packbits(bits, axis=1)
+    hashes[5], thumbs[6] = ~hashes[4], 90  # 256 bits apart; an image of one grey
+    truth = all_pairs(hashes, thumbs)
+    assert len(truth) > 10 and near_pairs(hashes, thumbs) == truth
+
+
+def test_exactly_the_distance_and_one_more(way):
+    """Wherever the bits lie that differ: one in each band but one, one in each, in runs across the bands' borders."""
+    rng = np.random.default_rng(2)
+    one_each = np.array([rng.choice(bits) for bits in BANDS])
+    turned = [(np.delete(one_each, band), True) for band in range(13)] + [(one_each, False)]
+    turned += [(rng.choice(256, n, replace=False), n <= 12) for n in (1, 12, 13, 14, 128, 256) for _ in range(5)]
+    turned += [(np.arange(at, at + n), n <= 12) for at in range(0, 243, 3) for n in (12, 13)]
+    turned += [(bits[:n], n <= 12) for bits in BANDS for n in (12, 13)]
+    n = len(turned)
+    hashes = rng.integers(0, 256, (2 * n, 32), np.uint8)
+    thumbs = rng.integers(0, 256, (2 * n, 1024), np.uint8)
+    thumbs[n:] = thumbs[:n]
+    for k, (which, _) in enumerate(turned):
+        hashes[n + k] = hashes[k] ^ np.packbits(np.isin(np.arange(256), which))
+    assert near_pairs(hashes, thumbs) == [(k, n + k) for k, (_, near) in enumerate(turned) if near]
+
+
+def test_sketches_never_say_less_than_the_thumbnails():
+    rng = np.random.default_rng(3)
+    smooth = np.kron(rng.integers(0, 230, (150, 4, 4)), np.ones((8, 8))).reshape(150, 1024)
+    thumbs = np.concatenate([smooth + rng.normal(0, sd, (150, 1024)) for sd in (0, 1, 3, 9)]).clip(0, 255)
+    thumbs = np.concatenate([thumbs.astype(np.uint8), np.eye(50, 1024, dtype=np.uint8)])
+    sketch = duplicates._sketch(thumbs, np.arange(len(thumbs)))
+    excess = sketch @ sketch.T - np.corrcoef(thumbs.astype(float))
+    assert excess.min() > (duplicates.BOUND - duplicates.CORRELATION) / 10
+    assert 2 - 2 * (sketch @ sketch.T).max() > -1e-5  # unit vectors
+
+
+@pytest.mark.parametrize("case", [*SKEWED, "none"])
+def test_few_pairs_are_compared(case, monkeypatch):
+    """Of 8 million pairs of 4,000 images, however skewed the hashes are."""
+    compared = []
+    confirm = duplicates._Search.confirm
+    monkeypatch.setattr(
+        duplicates._Search, "confirm", lambda self, i, j, band: compared.append(len(i)) or confirm(self, i, j, band)
+    )
+    rng = np.random.default_rng(4)
+    bits = rng.integers(0, 2, (4000, 256), np.uint8)
+    bits[:, SKEWED.get(case, [])] = 0
+    tall = np.cos(np.pi * np.outer(np.arange(6), np.arange(32) + 0.5) / 32)
+    thumbs = 128 + 40 * np.einsum("nfg,fy,gx->nyx", rng.normal(size=(4000, 6, 6)), tall, tall, optimize=True)
+    near_pairs(np.packbits(bits, axis=1), thumbs.clip(0, 255).astype(np.uint8).reshape(-1, 1024))
+    assert sum(compared) < 8e6 / 20
 
 
 def test_small_tiles_give_the_same_groups(phantom, sound, copies, monkeypatch):
+    monkeypatch.setattr(duplicates, "FEW", 1)
     monkeypatch.setattr(duplicates, "TILE", 9)
     usable = sound["fracatlas"].usable
     again = duplicates.find({r.image_id: Plane(phantom / "FracAtlas" / r.path) for r in usable.itertuples()})
     assert again.equals(copies)
 
 
-def test_many_empty_images_do_not_fill_the_memory(monkeypatch):
-    """400 equal hashes are 79,800 candidate pairs, whose thumbnails would be 650 MB; 4,000 would be 65 GB."""
-    largest = []
-    product = np.einsum
-
-    def watched(rule, a, b):
-        largest.append(a.nbytes)
-        return product(rule, a, b)
-
-    monkeypatch.setattr(duplicates.np, "einsum", watched)
-    hashes = np.zeros((400, 32), np.uint8)
-    assert len(duplicates.near_pairs(hashes, np.zeros((400, 1024), np.uint8))) == 0
-    assert sum(largest) > 300 * 2**20 and max(largest) <= 32 * 2**20  # bytes
+def test_many_pairs_do_not_fill_the_memory():
+    """400 equal hashes whose thumbnails are nearly alike: 79,800 pairs to correlate, 650 MB at once; none is left."""
+    rng = np.random.default_rng(5)
+    common = 1000 * np.cos(np.arange(1024) / 1024 * np.pi) + rng.normal(0, 100, (400, 1024))
+    thumbs = (128 + common / 10).clip(0, 255).astype(np.uint8)
+    tracemalloc.start()
+    found = near_pairs(np.zeros((400, 32), np.uint8), thumbs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not found and peak < 200 * 2**20
 
 
 def test_empty_images_that_are_identical_stay_together(tmp_path):
@@ -117,7 +211,7 @@ def test_same_pixels_in_another_file_format_and_orientation_are_identical(tmp_pa
 def test_copies_of_one_image_are_compared_once(tmp_path, monkeypatch):
     asked = []
     near_pairs = duplicates.near_pairs
-    monkeypatch.setattr(duplicates, "near_pairs", lambda h, t: asked.append(len(h)) or near_pairs(h, t))
+    monkeypatch.setattr(duplicates, "near_pairs", lambda h, t, rows: asked.append(len(rows)) or near_pairs(h, t, rows))
     pixels = np.random.default_rng(1).integers(0, 256, (40, 60), np.uint8)
     planes = {}
     for i in range(6):
