@@ -1,10 +1,6 @@
-"""One DICOM file: its planes as one 8-bit channel, as a viewer would show them.
+"""One DICOM file: its planes as one 8-bit channel, as a viewer would show them (see `voi`).
 
-Stored values go through the modality's table or rescale (PS3.3 C.11.1), then through the VOI's table or first window
-(C.11.2), those of the frame before those of all frames before those of the data set (functional groups, C.7.6.16);
-without either, the plane's own range is shown. MONOCHROME1 is inverted, so that bone is bright; padding (C.7.5.1.1.2)
-is black. Elements left empty say nothing. Compressed pixels are decoded by pydicom with Pillow, or with GDCM (see
-`gdcmworker`).
+Files are known by their content. Compressed pixels are decoded by pydicom with Pillow, or with GDCM (see `gdcmworker`).
 """
 
 import struct
@@ -13,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom.datadict import dictionary_has_tag
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_j2k_parameters
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -30,7 +25,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import STANDARD_VR
 
-from ortholib.data import gdcmworker, grey
+from ortholib.data import gdcmworker, voi
 
 MAX_BYTES = 2**29  # of one file: all of it is held in memory
 MAX_PIXELS = 2**25  # of one frame: 34 million, a stitched film of both legs has 30
@@ -82,10 +77,19 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on odd values; what matters raises
         try:
-            return np.stack([_shown(dataset, _decoded(dataset, frame, n), frame) for frame in wanted])
+            return np.stack([voi.shown(dataset, _decoded(dataset, frame, n), frame) for frame in wanted])
         except Exception as error:  # its plugins raise anything on damaged pixels
             text = "truncated" if "less than expected" in str(error) else f"DICOM pixels: {_words(error)}"
             raise ValueError(text) from error
+
+
+def window(path: Path) -> tuple[float, float, str]:
+    """Lowest and highest stored value of a file that can be read, and in words by what its first frame is shown."""
+    dataset = read(path)
+    n = _shape(dataset)[0]
+    extremes = [(values.min(), values.max()) for values in (_decoded(dataset, frame, n) for frame in range(n))]
+    lows, highs = zip(*extremes, strict=True)
+    return min(lows), max(highs), voi.words(dataset)
 
 
 def read(path: Path, **options) -> pydicom.Dataset:
@@ -117,20 +121,23 @@ def _take_sign(dataset: pydicom.Dataset) -> None:
     The other way round, unsigned streams under PixelRepresentation 1, pydicom takes the bits for signed, rightly.
     """
     try:
-        stream = get_j2k_parameters(get_frame(dataset.PixelData, 0, number_of_frames=_shape(dataset)[0]))
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=_shape(dataset)[0])
+        _check_boxes(stream)
     except Exception:  # damaged: decoding says how
         return
-    if stream.get("is_signed"):
+    if get_j2k_parameters(stream).get("is_signed"):
         dataset.PixelRepresentation = 1
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """The cause in one line, without pydicom's general words before it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.removeprefix("Unable to decode as exceptions were raised by all available plugins: ")
 
 
 def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
     """One frame of stored values, (H, W) or (H, W, 3)."""
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax, refused = dataset.file_meta.TransferSyntaxUID, ""
     if not syntax.is_compressed or syntax == RLELossless:
         return pixel_array(dataset, index=frame)
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000TransferSyntaxes):
@@ -139,10 +146,14 @@ def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
             _check_boxes(stream)
         try:
             return pixel_array(dataset, index=frame, decoding_plugin="pillow")
-        except Exception:
+        except Exception as error:
             if not stream.rstrip(b"\0\xff").endswith(b"\xff\xd9"):  # cut short: GDCM would fill up what is missing
                 raise
-    return gdcmworker.decode(Path(dataset.filename), frame)
+            refused = f"{_words(error)}; "
+    try:
+        return gdcmworker.decode(Path(dataset.filename), frame)
+    except ValueError as error:
+        raise ValueError(f"{refused}{_words(error)}") from error
 
 
 def _check_boxes(data: bytes) -> None:
@@ -166,135 +177,3 @@ def _shape(dataset: pydicom.Dataset) -> tuple[int, int, int]:
     if height * width > MAX_PIXELS or n * height * width > MAX_VOXELS:
         raise ValueError(f"{n} frames of {width} x {height} pixels, more than accepted of one DICOM file")
     return n, height, width
-
-
-def _shown(dataset: pydicom.Dataset, stored: np.ndarray, frame: int) -> np.ndarray:
-    """One decoded frame as uint8 (H, W)."""
-    photometric = dataset.PhotometricInterpretation
-    if photometric == "PALETTE COLOR":
-        every, coloured = (apply_color_lut(v, dataset) for v in (np.arange(2**16, dtype=np.uint16), stored))
-        depth = _depth(8 * coloured.dtype.itemsize, every.max())
-        stored = (coloured >> (depth - 8)).astype(np.uint8)
-    if stored.ndim == 3:
-        if stored.dtype != np.uint8:
-            stored = grey.scaled(stored, 0, 2**dataset.BitsStored - 1)
-        return np.asarray(Image.fromarray(stored).convert("L"))
-    sources = _sources(dataset, frame)
-    signed = dataset.get("PixelRepresentation") == 1
-    padding = _padding(sources, stored)
-    values = _modality(sources, stored, signed)
-    shown = _voi(sources, values, signed)
-    if shown is None:
-        inside = values if padding is None else values[~padding]
-        if not inside.size:
-            return np.zeros(values.shape, np.uint8)
-        shown = grey.scaled(values, *grey.bounds(inside.min(), inside.max(), "f"))
-    if photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
-        shown = 255 - shown
-    return shown if padding is None else np.where(padding, 0, shown).astype(np.uint8)
-
-
-def _sources(dataset: pydicom.Dataset, frame: int) -> list[pydicom.Dataset]:
-    """Where a frame's elements may stand, the nearest first: its functional groups, the shared ones, the data set."""
-    own = (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
-    groups = [element.value for group in [*own, *shared] for element in group if element.VR == "SQ"]
-    return [*(items[0] for items in groups if items), dataset]
-
-
-def _padding(sources: list[pydicom.Dataset], stored: np.ndarray) -> np.ndarray | None:
-    """Where a frame (H, W) holds padding: one value, or all from it to PixelPaddingRangeLimit; None where unnamed."""
-    for source in sources:
-        if (value := _number(source.get("PixelPaddingValue"))) is not None:
-            limit = _number(source.get("PixelPaddingRangeLimit"))
-            ends = np.array([value, value if limit is None else limit])
-            if stored.dtype.kind in "iu":  # as US though SS is meant, or the other way: the same bits
-                ends = ends.astype(np.int64).astype(stored.dtype)
-            return (stored >= ends.min()) & (stored <= ends.max())
-    return None
-
-
-def _modality(sources: list[pydicom.Dataset], stored: np.ndarray, signed: bool) -> np.ndarray:
-    """Stored values through the modality's table or rescale (PS3.3 C.11.1)."""
-    for source in sources:
-        if table := _table(source.get("ModalityLUTSequence"), stored, signed):
-            return table[0]
-        slope, intercept = (_number(source.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
-        if slope is not None and intercept is not None:
-            return stored.astype(np.float64) * slope + intercept
-    return stored
-
-
-def _voi(sources: list[pydicom.Dataset], values: np.ndarray, signed: bool) -> np.ndarray | None:
-    """Values through the VOI's table or first window (PS3.3 C.11.2) to uint8; None where the file names none."""
-    for source in sources:
-        if table := _table(source.get("VOILUTSequence"), values, signed or values.min() < 0):
-            return grey.scaled(table[0], 0, table[1])
-        centre, width = (_number(source.get(name)) for name in ("WindowCenter", "WindowWidth"))
-        if centre is not None and width is not None and width > 0:
-            return _windowed(values, centre, width, str(source.get("VOILUTFunction") or "LINEAR").upper())
-    return None
-
-
-def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """Values through a window, as PS3.3 C.11.2.1.2 (LINEAR) and C.11.2.1.3 (SIGMOID, LINEAR_EXACT) say.
-
-    Written out because of windows narrower than 1, which LINEAR forbids and files hold all the same: LINEAR_EXACT is
-    meant. pydicom 3.0 refuses them and inverts where the rescale slope is negative; highdicom 0.28 divides by width - 1
-    whatever it is.
-    """
-    grey.bounds(values.min(), values.max(), "f")  # refuses what is not finite
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise ValueError(f"VOILUTFunction '{function}', expected LINEAR, LINEAR_EXACT or SIGMOID")
-    if function == "SIGMOID":
-        return grey.scaled(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))), 0, 1)
-    if function == "LINEAR" and width >= 1:
-        centre, width = centre - 0.5, width - 1
-    if width == 0:  # a threshold
-        return np.where(values > centre, 255, 0).astype(np.uint8)
-    return grey.scaled(values, centre - width / 2, centre + width / 2)
-
-
-def _table(sequence, values: np.ndarray, signed: bool) -> tuple[np.ndarray, int] | None:
-    """(values through the first lookup table of a sequence, its white); None where it is empty.
-
-    signed: whether the input may be negative, and with it the value that the first entry stands for. Written out
-    because pydicom 3.0 has no 12-bit modality tables, no 8-bit entries packed in bytes, and indexes 8-bit VOI tables by
-    a byte, however long they are.
-    """
-    item = sequence[0] if sequence else {}
-    if not (descriptor := item.get("LUTDescriptor")):
-        return None  # without it pydicom cannot tell how the data are written
-    if (data := item.get("LUTData")) in (None, "", b""):
-        return None
-    n, first, bits = (int(value) for value in descriptor)
-    n, bits = n & 0xFFFF or 2**16, bits & 0xFF
-    if isinstance(data, bytes):
-        order = ">" if item.original_encoding[1] is False else "<"
-        entries = np.frombuffer(data + bytes(len(data) % 2), f"{order}u2")
-    else:
-        entries = np.atleast_1d(np.asarray(data, np.int64)).astype(np.uint16)
-    if len(entries) < n <= 2 * len(entries) and bits <= 8:
-        entries = entries.astype("<u2").view(np.uint8)
-    if len(entries) < n:
-        raise ValueError(f"a lookup table of {len(entries)} entries, and its descriptor names {n}")
-    if signed and first >= 2**15:
-        first -= 2**16
-    index = np.clip(np.round(values).astype(np.int64) - first, 0, n - 1)
-    return entries[index], 2 ** _depth(bits, entries[:n].max()) - 1
-
-
-def _depth(named: int, top: int) -> int:
-    """Bits of a table: those it names, but those in use (8 or more) where its largest entry, top, needs more than that,
-    or so few that two are empty: tables that name 16 and hold 12, or 8, are common."""
-    used = int(top).bit_length()
-    return named if named - 1 <= used <= named else max(8, used)
-
-
-def _number(value) -> float | None:
-    """The first of several values, as a number; None where there is none, or it is not finite."""
-    if isinstance(value, pydicom.multival.MultiValue):
-        value = value[0] if value else None
-    if value is None or value == "":
-        return None
-    return float(value) if np.isfinite(float(value)) else None

@@ -18,6 +18,7 @@ import numpy as np
 from pydicom.pixels import pixel_array
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
+NOTHING = "'NoneType' object has no attribute 'encode'"  # pydicom's words where GDCM gives no pixels
 SECONDS = 60  # for one frame, the start of the worker included
 
 _lock = threading.Lock()
@@ -64,7 +65,7 @@ def _serve() -> None:
         try:
             np.save(made, _decoded(Path(path), frame))
         except Exception as error:
-            problem = str(error) or type(error).__name__
+            problem = (str(error) or type(error).__name__).replace(NOTHING, "cannot decode it")
         print(json.dumps(problem), file=answers, flush=True)
 
 

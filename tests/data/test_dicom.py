@@ -399,6 +399,18 @@ def test_functional_groups_say_what_the_data_set_does_not(tmp_path, where):
         assert np.array_equal(shown, files.read(single)) and np.ptp(shown) > 100
 
 
+def test_what_a_file_is_shown_by_in_words(tmp_path):
+    stack = np.stack([RAMP, RAMP + 100])
+    for dataset, words in (
+        (make(stack), "none in the file, its whole range"),
+        (make(stack, WindowCenter=None, WindowWidth=None), "none in the file, its whole range"),
+        (grouped(stack, {VOI: WINDOWS[1]}, WindowCenter=7, WindowWidth=7), "centre 1000, width 300, SIGMOID"),
+        (make(stack, VOILUTSequence=[lut(squared(4095))]), "the VOI lookup table"),
+    ):
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        assert dicom.window(written(tmp_path / "a.dcm", dataset)) == (0, 4195, words)
+
+
 def test_functional_groups_with_a_table_with_padding_and_with_less_than_all_frames(tmp_path):
     stack = np.stack([RAMP, RAMP])
     table = {VOI: {"VOILUTSequence": [lut(squared(4095), bits=12)]}}
@@ -509,6 +521,16 @@ def test_compressed_without_a_transfer_syntax_says_so(tmp_path):
 def test_other_files_are_no_dicom(tmp_path, start):
     (tmp_path / "a").write_bytes(start + bytes(300))
     assert files.kind(tmp_path / "a") == "picture"
+
+
+def test_boxes_without_an_end_and_streams_that_no_decoder_reads(tmp_path):
+    for stream, words in (
+        (dicom.JP2 + bytes(80) + b"\xff\xd9", "a JPEG 2000 box of 0 bytes"),
+        (b"\xff\x4f\xff\x51" + bytes(80) + b"\xff\xd9", "pillow: .*; gdcm: cannot decode it"),
+    ):
+        path = written(tmp_path / "a.dcm", encapsulated(make(RAMP), stream, JPEG2000Lossless))
+        with pytest.raises(ValueError, match=f"DICOM pixels: {words}"):
+            dicom.planes(path)
 
 
 def test_reasons_are_whole(tmp_path):
