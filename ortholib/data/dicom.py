@@ -139,7 +139,7 @@ def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
     """One frame of stored values, (H, W) or (H, W, 3)."""
     syntax, refused = dataset.file_meta.TransferSyntaxUID, ""
     if not syntax.is_compressed or syntax == RLELossless:
-        return pixel_array(dataset, index=frame)
+        return _plain(dataset, frame)
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000TransferSyntaxes):
         stream = get_frame(dataset.PixelData, frame, number_of_frames=n)
         if syntax in JPEG2000TransferSyntaxes:
@@ -154,6 +154,20 @@ def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
         return gdcmworker.decode(Path(dataset.filename), frame)
     except ValueError as error:
         raise ValueError(f"{refused}{_words(error)}") from error
+
+
+def _plain(dataset: pydicom.Dataset, frame: int) -> np.ndarray:
+    """An uncompressed frame, also where HighBit says that values stand at the high end of their cells.
+
+    That is believed only where the bits above BitsStored are in use: pydicom takes the low ones in any case.
+    """
+    values = pixel_array(dataset, index=frame)
+    cell, bits, high = (int(dataset.get(name) or 0) for name in ("BitsAllocated", "BitsStored", "HighBit"))
+    if 0 < bits <= high < cell:
+        whole = pixel_array(dataset, index=frame, correct_unused_bits=False)
+        if not np.array_equal(whole, values):
+            return whole << (cell - 1 - high) >> (cell - bits)
+    return values
 
 
 def _check_boxes(data: bytes) -> None:

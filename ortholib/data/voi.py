@@ -18,9 +18,7 @@ def shown(dataset: pydicom.Dataset, stored: np.ndarray, frame: int = 0) -> np.nd
     """One decoded frame (H, W) or (H, W, 3) as uint8 (H, W). Raises ValueError for elements that make no sense."""
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
-        every, coloured = (apply_color_lut(v, dataset) for v in (np.arange(2**16, dtype=np.uint16), stored))
-        depth = _depth(8 * coloured.dtype.itemsize, every.max())
-        stored = (coloured >> (depth - 8)).astype(np.uint8)
+        stored = _coloured(dataset, stored)
     if stored.ndim == 3:
         if stored.dtype != np.uint8:
             stored = grey.scaled(stored, 0, 2**dataset.BitsStored - 1)
@@ -38,6 +36,24 @@ def shown(dataset: pydicom.Dataset, stored: np.ndarray, frame: int = 0) -> np.nd
     if photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         made = 255 - made
     return made if padding is None else np.where(padding, 0, made).astype(np.uint8)
+
+
+def _coloured(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
+    """Indexes (H, W) through the palette, to (H, W, 3) uint8.
+
+    By pydicom only where the palette is written in segments: it takes indexes into 8-bit palettes for bytes, and does
+    not turn big endian words.
+    """
+    if "SegmentedRedPaletteColorLookupTableData" in dataset:
+        values = apply_color_lut(stored, dataset)[..., :3]
+        return (values >> (8 * values.dtype.itemsize - 8)).astype(np.uint8)
+    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    signed = dataset.get("PixelRepresentation") == 1
+    tables = [_looked_up(stored, dataset, f"{name}Descriptor", f"{name}Data", signed) for name in names]
+    if None in tables:
+        raise ValueError("PALETTE COLOR without a palette")
+    depth = max(int(white).bit_length() for _, white in tables)
+    return np.stack([values >> (depth - 8) for values, _ in tables], axis=-1).astype(np.uint8)
 
 
 def words(dataset: pydicom.Dataset, frame: int = 0) -> str:
@@ -119,32 +135,39 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 
 def _table(sequence, values: np.ndarray, signed: bool) -> tuple[np.ndarray, int] | None:
-    """(values through the first lookup table of a sequence, its white); None where it is empty.
+    """(values through the first lookup table of a sequence, its white); None where there is none, or an empty one."""
+    return _looked_up(values, sequence[0], "LUTDescriptor", "LUTData", signed) if sequence else None
+
+
+def _looked_up(
+    values: np.ndarray, item: pydicom.Dataset, form: str, data: str, signed: bool
+) -> tuple[np.ndarray, int] | None:
+    """(values through a lookup table, its white); None where it is empty. form, data: the names of its elements.
 
     signed: whether the input may be negative, and with it the value that the first entry stands for. Written out
-    because pydicom 3.0 has no 12-bit modality tables, no 8-bit entries packed in bytes, and indexes 8-bit VOI tables by
-    a byte, however long they are.
+    because pydicom 3.0 has no 12-bit modality tables, no 8-bit entries packed in bytes, and indexes 8-bit tables by a
+    byte, however long they are.
     """
-    item = sequence[0] if sequence else {}
-    if not (descriptor := item.get("LUTDescriptor")):
+    if not (descriptor := item.get(form)):
         return None  # without it pydicom cannot tell how the data are written
-    if (data := item.get("LUTData")) in (None, "", b""):
+    if (entries := item.get(data)) in (None, "", b""):
         return None
     n, first, bits = (int(value) for value in descriptor)
     n, bits = n & 0xFFFF or 2**16, bits & 0xFF
-    if isinstance(data, bytes):
+    if isinstance(entries, bytes):
         order = ">" if item.original_encoding[1] is False else "<"
-        entries = np.frombuffer(data + bytes(len(data) % 2), f"{order}u2")
+        words = np.frombuffer(entries + bytes(len(entries) % 2), f"{order}u2")
     else:
-        entries = np.atleast_1d(np.asarray(data, np.int64)).astype(np.uint16)
-    if len(entries) < n <= 2 * len(entries) and bits <= 8:
-        entries = entries.astype("<u2").view(np.uint8)
-    if len(entries) < n:
-        raise ValueError(f"a lookup table of {len(entries)} entries, and its descriptor names {n}")
+        words = np.atleast_1d(np.asarray(entries, np.int64))
+    words = words.astype("<u2")
+    if n > 1 and len(words) == (n + 1) // 2:  # two entries to a word
+        words, bits = words.view(np.uint8), 8
+    if len(words) < n:
+        raise ValueError(f"{data} of {len(words)} entries, and its descriptor names {n}")
     if signed and first >= 2**15:
         first -= 2**16
     index = np.clip(np.round(values).astype(np.int64) - first, 0, n - 1)
-    return entries[index], 2 ** _depth(bits, entries[:n].max()) - 1
+    return words[index], 2 ** _depth(bits, words[:n].max()) - 1
 
 
 def _depth(named: int, top: int) -> int:

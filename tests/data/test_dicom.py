@@ -308,17 +308,43 @@ def test_a_table_that_is_too_short_says_so(tmp_path):
     table = lut(squared(4095))
     table.LUTData = table.LUTData[:1000]
     reason = files.inspect(written(tmp_path / "a.dcm", make(RAMP, VOILUTSequence=[table])))[2]
-    assert "a lookup table of 1000 entries, and its descriptor names 4096" in reason
+    assert "LUTData of 1000 entries, and its descriptor names 4096" in reason
 
 
-@pytest.mark.parametrize(("named", "top"), [(16, 65280), (16, 255), (16, 4095), (8, 255)])
-def test_palettes_of_any_depth(tmp_path, named, top):
-    dataset = make((RAMP // 16).astype(np.uint8), PhotometricInterpretation="PALETTE COLOR")
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("n", [256, 4096])
+@pytest.mark.parametrize("top", [65280, 255, 4095, "packed"])
+@pytest.mark.parametrize("named", [8, 16])
+def test_palettes_of_any_depth(tmp_path, n, named, top, syntax):
+    indexes = RAMP if n == 4096 else RAMP // 16
+    entries = (np.arange(n) * (255 if top == "packed" else top) // (n - 1)).astype(np.uint16)
+    data = entries.astype(np.uint8).view(np.uint16) if top == "packed" else entries
+    dataset = make(indexes, PhotometricInterpretation="PALETTE COLOR")
     for colour in ("Red", "Green", "Blue"):
-        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, named])
-        entries = (np.arange(256) * top // 255).astype(np.uint8 if named == 8 else np.uint16)
-        setattr(dataset, f"{colour}PaletteColorLookupTableData", entries.tobytes())
-    assert np.abs(files.read(written(tmp_path / "a.dcm", dataset)).astype(int) - RAMP // 16).max() <= 1
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [n, 0, named])
+        words = data.byteswap() if syntax == ExplicitVRBigEndian else data
+        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", words.tobytes())
+    shown = files.read(written(tmp_path / "a.dcm", dataset, syntax))
+    assert np.abs(shown - indexes / (n - 1) * 255).max() < 2
+
+
+def test_palettes_in_segments_or_absent(tmp_path):
+    dataset = make(RAMP // 16, PhotometricInterpretation="PALETTE COLOR")
+    assert "PALETTE COLOR without a palette" in files.inspect(written(tmp_path / "a.dcm", dataset))[2]
+    for colour in ("Red", "Green", "Blue"):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        segments = np.array([0, 1, 0, 1, 255, 65280], np.uint16)  # one entry of 0, then a line to 65280
+        dataset.add_new(f"Segmented{colour}PaletteColorLookupTableData", "OW", segments.tobytes())
+    assert np.abs(files.read(written(tmp_path / "b.dcm", dataset)).astype(int) - RAMP // 16).max() <= 1
+
+
+@pytest.mark.parametrize(("high", "shift"), [(15, 4), (13, 2), (15, 0), (11, 0)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_values_at_the_high_end_of_their_cells(tmp_path, high, shift, signed):
+    values = RAMP.astype(np.int16) - 2048 if signed else RAMP
+    dataset = make(values << shift, BitsStored=12, HighBit=high)  # 15 and 0: it says so, and they are not
+    shown = files.read(written(tmp_path / "a.dcm", dataset))
+    assert np.array_equal(shown, to_byte(RAMP.astype(float), 0, 4095))
 
 
 def test_deep_colour(tmp_path):
