@@ -1,42 +1,65 @@
-"""One DICOM file: its planes as one 8-bit channel, as a viewer would show them.
+"""One DICOM file: its planes as one 8-bit channel, as a viewer would show them (see `voi`).
 
-Stored values go through the modality's rescale (PS3.3 C.11.1) and the file's first window (C.11.2.1.2) or VOI table;
-without either, the plane's own range is shown. MONOCHROME1 is inverted, so that bone is bright. Compressed pixels are
-decoded by pydicom with Pillow, or with GDCM (see `gdcmworker`).
+Files are known by their content. Compressed pixels are decoded by pydicom with Pillow, or with GDCM (see `gdcmworker`).
 """
 
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from PIL import Image
+from pydicom.datadict import dictionary_has_tag
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, pixel_array
+from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import get_j2k_parameters
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     RLELossless,
 )
+from pydicom.valuerep import STANDARD_VR
 
-from ortholib.data import gdcmworker, grey
+from ortholib.data import gdcmworker, voi
 
 MAX_BYTES = 2**29  # of one file: all of it is held in memory
 MAX_PIXELS = 2**25  # of one frame: 34 million, a stitched film of both legs has 30
 MAX_VOXELS = 2**27  # of all frames
 JP2 = b"\x00\x00\x00\x0cjP  "  # how a file of boxes begins; the standard wants the bare code stream
+NATIVE = {  # (implicit VR, little endian) of a file that names no transfer syntax
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file carries the DICM mark after its preamble; names say nothing (the OAI's are `001`)."""
+    """Whether the content is a DICOM file's; names say nothing (the OAI's are `001`).
+
+    It has the DICM mark after its preamble, or no preamble and begins with an element of group 2 or 8.
+    """
+    if (size := path.stat().st_size) < 132:
+        return False
     with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(132)
+    if start[128:] == b"DICM":
+        return True
+    for order in "<>":
+        group, element, length = struct.unpack(f"{order}HHL", start[:8])
+        if group in (2, 8) and dictionary_has_tag(group << 16 | element):
+            explicit = start[4:6].decode("latin1") in STANDARD_VR
+            return explicit or (order == "<" and length < size)
+    return False
 
 
 def header(path: Path) -> pydicom.Dataset:
     """The data elements before the pixels."""
-    return _dataset(path, stop_before_pixels=True)
+    return read(path, stop_before_pixels=True)
 
 
 def shape(path: Path) -> tuple[int, int, int]:
@@ -46,7 +69,7 @@ def shape(path: Path) -> tuple[int, int, int]:
 
 def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
     """Frames (n, H, W) uint8 of a file, all of them by default. Raises ValueError for what cannot be decoded."""
-    dataset = _dataset(path)
+    dataset = read(path)
     n = _shape(dataset)[0]
     wanted = range(n) if frames is None else frames
     if outside := [frame for frame in wanted if not 0 <= frame < n]:
@@ -54,22 +77,97 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on odd values; what matters raises
         try:
-            return np.stack([_shown(dataset, _decoded(dataset, frame, n)) for frame in wanted])
+            return np.stack([voi.shown(dataset, _decoded(dataset, frame, n), frame) for frame in wanted])
         except Exception as error:  # its plugins raise anything on damaged pixels
-            text = "truncated" if "less than expected" in str(error) else f"DICOM pixels: {str(error)[:60]}"
+            text = "truncated" if "less than expected" in str(error) else f"DICOM pixels: {_words(error)}"
             raise ValueError(text) from error
 
 
+def window(path: Path) -> tuple[float, float, str]:
+    """Lowest and highest stored value of a file that can be read, and in words by what its first frame is shown."""
+    dataset = read(path)
+    n = _shape(dataset)[0]
+    extremes = [(values.min(), values.max()) for values in (_decoded(dataset, frame, n) for frame in range(n))]
+    lows, highs = zip(*extremes, strict=True)
+    return min(lows), max(highs), voi.words(dataset)
+
+
+def read(path: Path, **options) -> pydicom.Dataset:
+    """The data set of a file, its transfer syntax and sign as they are. Raises ValueError for what is no such file."""
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"more than the {MAX_BYTES // 2**20} MiB accepted of one DICOM file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with open(path, "rb") as file:  # inflating the whole file is not bounded by anything
+                start = pydicom.filereader.read_partial(file, lambda tag, *_: tag.group > 2, force=True)
+            if start.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                raise ValueError("deflated transfer syntax, which is not read")
+            dataset = pydicom.dcmread(path, force=True, **options)
+            if not dataset.file_meta.get("TransferSyntaxUID"):
+                if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+                    raise ValueError("compressed pixels, and no transfer syntax that says how")
+                dataset.file_meta.TransferSyntaxUID = NATIVE[dataset.original_encoding]
+        except Exception as error:
+            raise ValueError(f"not a readable DICOM file: {_words(error)}") from error
+    if dataset.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes and "PixelData" in dataset:
+        _take_sign(dataset)
+    return dataset
+
+
+def _take_sign(dataset: pydicom.Dataset) -> None:
+    """Signed code streams under PixelRepresentation 0: pydicom would show -1 as the largest value.
+
+    The other way round, unsigned streams under PixelRepresentation 1, pydicom takes the bits for signed, rightly.
+    """
+    try:
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=_shape(dataset)[0])
+        _check_boxes(stream)
+    except Exception:  # damaged: decoding says how
+        return
+    if get_j2k_parameters(stream).get("is_signed"):
+        dataset.PixelRepresentation = 1
+
+
+def _words(error: Exception) -> str:
+    """The cause in one line, without pydicom's general words before it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.removeprefix("Unable to decode as exceptions were raised by all available plugins: ")
+
+
 def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
-    syntax = dataset.file_meta.TransferSyntaxUID
+    """One frame of stored values, (H, W) or (H, W, 3)."""
+    syntax, refused = dataset.file_meta.TransferSyntaxUID, ""
     if not syntax.is_compressed or syntax == RLELossless:
-        return pixel_array(dataset, index=frame)
-    if syntax in JPEG2000TransferSyntaxes:
-        _check_boxes(get_frame(dataset.PixelData, frame, number_of_frames=n))
-        return pixel_array(dataset, index=frame, decoding_plugin="pillow")
-    if syntax == JPEGBaseline8Bit:
-        return pixel_array(dataset, index=frame, decoding_plugin="pillow")
-    return gdcmworker.decode(Path(dataset.filename), frame)
+        return _plain(dataset, frame)
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000TransferSyntaxes):
+        stream = get_frame(dataset.PixelData, frame, number_of_frames=n)
+        if syntax in JPEG2000TransferSyntaxes:
+            _check_boxes(stream)
+        try:
+            return pixel_array(dataset, index=frame, decoding_plugin="pillow")
+        except Exception as error:
+            if not stream.rstrip(b"\0\xff").endswith(b"\xff\xd9"):  # cut short: GDCM would fill up what is missing
+                raise
+            refused = f"{_words(error)}; "
+    try:
+        return gdcmworker.decode(Path(dataset.filename), frame)
+    except ValueError as error:
+        raise ValueError(f"{refused}{_words(error)}") from error
+
+
+def _plain(dataset: pydicom.Dataset, frame: int) -> np.ndarray:
+    """An uncompressed frame, also where HighBit says that values stand at the high end of their cells.
+
+    That is believed only where the bits above BitsStored are in use: pydicom takes the low ones in any case.
+    """
+    values = pixel_array(dataset, index=frame)
+    cell, bits, high = (int(dataset.get(name) or 0) for name in ("BitsAllocated", "BitsStored", "HighBit"))
+    if 0 < bits <= high < cell:
+        whole = pixel_array(dataset, index=frame, correct_unused_bits=False)
+        if not np.array_equal(whole, values):
+            return whole << (cell - 1 - high) >> (cell - bits)
+    return values
 
 
 def _check_boxes(data: bytes) -> None:
@@ -80,23 +178,6 @@ def _check_boxes(data: bytes) -> None:
         if length < 8:
             raise ValueError(f"a JPEG 2000 box of {length} bytes")
         at += length
-
-
-def _dataset(path: Path, **options) -> pydicom.Dataset:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"more than the {MAX_BYTES // 2**20} MiB accepted of one DICOM file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with open(path, "rb") as file:  # inflating the whole file is not bounded by anything
-                syntax = pydicom.filereader.read_partial(
-                    file, lambda tag, *_: tag.group > 2
-                ).file_meta.TransferSyntaxUID
-            if syntax == DeflatedExplicitVRLittleEndian:
-                raise ValueError("deflated transfer syntax, which is not read")
-            return pydicom.dcmread(path, **options)
-        except Exception as error:
-            raise ValueError(f"not a readable DICOM file: {str(error)[:50]}") from error
 
 
 def _shape(dataset: pydicom.Dataset) -> tuple[int, int, int]:
@@ -110,54 +191,3 @@ def _shape(dataset: pydicom.Dataset) -> tuple[int, int, int]:
     if height * width > MAX_PIXELS or n * height * width > MAX_VOXELS:
         raise ValueError(f"{n} frames of {width} x {height} pixels, more than accepted of one DICOM file")
     return n, height, width
-
-
-def _shown(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
-    """One decoded frame as uint8 (H, W)."""
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        coloured = apply_color_lut(stored, dataset)
-        stored = (coloured >> 8 if coloured.dtype.itemsize > 1 else coloured).astype(np.uint8)
-    if stored.ndim == 3:
-        return np.asarray(Image.fromarray(stored).convert("L"))
-    values = apply_modality_lut(stored, dataset)
-    if table := dataset.get("VOILUTSequence"):
-        top = 2 ** int(table[0].LUTDescriptor[2]) - 1
-        shown = grey.scaled(apply_voi(values.round().astype(np.int64), dataset), 0, top)
-    else:
-        shown = _windowed(values, dataset)
-        if shown is None:
-            shown = _full_range(values, stored, dataset.get("PixelPaddingValue"))
-    inverse = dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
-    return 255 - shown if inverse else shown
-
-
-def _windowed(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
-    """Values through the first window; None where the file names no usable one."""
-    centre, width = (_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    function = dataset.get("VOILUTFunction") or "LINEAR"
-    if centre is None or width is None or not np.isfinite([centre, width]).all() or width <= 0:
-        return None
-    grey.bounds(values.min(), values.max(), "f")  # refuses what is not finite
-    if function == "SIGMOID":
-        return grey.scaled(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))), 0, 1)
-    if function == "LINEAR":
-        centre, width = centre - 0.5, width - 1
-    if width <= 0:  # a threshold
-        return np.where(values > centre, 255, 0).astype(np.uint8)
-    return grey.scaled(values, centre - width / 2, centre + width / 2)
-
-
-def _full_range(values: np.ndarray, stored: np.ndarray, padding) -> np.ndarray:
-    """Values by their own range; padding (outside the detector) is black and has no part in it."""
-    inside = np.ones(values.shape, bool) if padding is None else stored != padding
-    if not inside.any():
-        return np.zeros(values.shape, np.uint8)
-    shown = grey.scaled(values, *grey.bounds(values[inside].min(), values[inside].max(), "f"))
-    return np.where(inside, shown, 0).astype(np.uint8)
-
-
-def _first(value) -> float | None:
-    """The first of several values, as a number."""
-    if value is None or value == "":
-        return None
-    return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)

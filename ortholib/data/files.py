@@ -1,6 +1,6 @@
 """One image file: can it be read, and what do its planes show as one 8-bit channel.
 
-Pictures (all that Pillow reads), DICOM (by its DICM mark), `.npy` and NIfTI volumes. EXIF orientation is applied,
+Pictures (all that Pillow reads), DICOM (by its content), `.npy` and NIfTI volumes. EXIF orientation is applied,
 16-bit files are scaled (Pillow's `convert("L")` clips them), and JPEGs are decoded at the smallest codec scale that
 still covers the size asked for.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from ortholib.data import dicom, grey, volume
 
 ORIENTATION = 0x0112  # EXIF tag
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")  # not looked at for a DICM mark
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")  # taken for images
 MAX_PIXELS = 89_478_485  # Pillow's own warning line: a 30,000 x 30,000 file is listed, not decoded
 
 # what Pillow raises for damaged files, or on its way to them
@@ -96,10 +96,10 @@ def frames(path: Path) -> int:
 
 
 def kind(path: Path) -> str:
-    """`volume` (by its name), `dicom` (by its mark) or `picture`."""
+    """`volume` (by its name), `dicom` (by its content, whatever it is called) or `picture`."""
     if volume.is_volume(path):
         return "volume"
-    return "dicom" if path.suffix.lower() not in PICTURES and dicom.is_dicom(path) else "picture"
+    return "dicom" if dicom.is_dicom(path) else "picture"
 
 
 def orientation(image: Image.Image) -> int:

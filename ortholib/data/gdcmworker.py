@@ -1,4 +1,4 @@
-"""DICOM frames that only GDCM decodes (JPEG lossless, JPEG-LS, 12-bit JPEG), in a process of its own.
+"""DICOM frames that only GDCM decodes (JPEG lossless, JPEG-LS, 12-bit JPEG, some JPEG 2000), in a process of its own.
 
 GDCM aborts on some damaged files, and takes its process with it: here that costs one file and not the run. The worker
 is started at the first such file, serves the others, and is started again after a death.
@@ -15,7 +15,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from pydicom.pixels import pixel_array
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
+NOTHING = "'NoneType' object has no attribute 'encode'"  # pydicom's words where GDCM gives no pixels
 SECONDS = 60  # for one frame, the start of the worker included
 
 _lock = threading.Lock()
@@ -53,9 +56,6 @@ def _start() -> subprocess.Popen:
 
 def _serve() -> None:
     """Answer each request on standard input with one line: "" or what was wrong. Ends with its parent."""
-    from pydicom import dcmread
-    from pydicom.pixels import pixel_array
-
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever GDCM prints must not be taken for an answer
     warnings.simplefilter("ignore")
@@ -63,10 +63,20 @@ def _serve() -> None:
         path, frame, made = json.loads(line)
         problem = ""
         try:
-            np.save(made, pixel_array(dcmread(path), index=frame, decoding_plugin="gdcm"))
+            np.save(made, _decoded(Path(path), frame))
         except Exception as error:
-            problem = str(error)[:80] or type(error).__name__
+            problem = (str(error) or type(error).__name__).replace(NOTHING, "cannot decode it")
         print(json.dumps(problem), file=answers, flush=True)
+
+
+def _decoded(path: Path, frame: int) -> np.ndarray:
+    from ortholib.data import dicom  # which imports this module
+
+    dataset = dicom.read(path)
+    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        # pydicom 3.0 refuses more than 8 bits under this name; GDCM decodes what the stream says under either
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    return pixel_array(dataset, index=frame, decoding_plugin="gdcm")
 
 
 if __name__ == "__main__":
