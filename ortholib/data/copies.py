@@ -62,7 +62,8 @@ def near_pairs(hashes: np.ndarray, thumbs: np.ndarray, rows: np.ndarray | None =
     Hashes that differ in at most 12 bits are equal in at least one of 13 bands of bits, so only images that share the
     value of a band are compared (multi-index hashing: Norouzi, Punjani, Fleet, CVPR 2012). Where many share one, behind
     black borders say, they are cut into tiles of images that look alike, and tiles too far apart for any pair of theirs
-    are passed over. Memory beyond the fingerprints: 0.3 KB an image, and blocks of fixed size (see RECORDS.md).
+    are passed over. Memory beyond the fingerprints: 0.33 KB an image on 2 cores (see RECORDS.md), some 0.1 KB more for
+    each further core up to 13, the pairs found, and blocks of fixed size.
     """
     rows = np.arange(len(hashes)) if rows is None else rows
     rows = rows[(thumbs.min(axis=1) < thumbs.max(axis=1))[rows]]  # a thumbnail of one grey correlates with nothing
