@@ -60,6 +60,22 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
             raise ValueError(text) from error
 
 
+def window(path: Path) -> tuple[float, float, str]:
+    """Lowest and highest stored value of a file that can be read, and in words by what it is shown."""
+    dataset = _dataset(path)
+    n = _shape(dataset)[0]
+    extremes = [(values.min(), values.max()) for values in (_decoded(dataset, frame, n) for frame in range(n))]
+    lows, highs = zip(*extremes, strict=True)
+    named = {element.keyword: element.value for element in reversed([*header(path).iterall()])}  # of the first frame
+    if "VOILUTSequence" in named:
+        return min(lows), max(highs), "the VOI lookup table"
+    centre, width = (_first(named.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None:
+        return min(lows), max(highs), "none in the file, its whole range"
+    function = named.get("VOILUTFunction") or "LINEAR"
+    return min(lows), max(highs), f"centre {centre:.10g}, width {width:.10g}, {function}"
+
+
 def _decoded(dataset: pydicom.Dataset, frame: int, n: int) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax == RLELossless:

@@ -24,8 +24,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from ortholib import progress, wording
 from ortholib.data import ids
-from ortholib.data.files import UNREADABLE, frames, kind
-from ortholib.data.files import read as read_image
+from ortholib.data.files import UNREADABLE, examine, frames, kind
 from ortholib.data.files import reason as reason_of
 from ortholib.data.table import ImageSet, box_table, image_table, long_labels, walk
 from ortholib.errors import OrthoError, UsageError
@@ -305,7 +304,7 @@ def _note_crossing(table: pd.DataFrame, notes: list[str]) -> None:
 
 def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table with `path` below the root in one spelling, and the state of its files by path:
-    `width, height, reason, planes`."""
+    `width, height, reason, doubt, planes`."""
     places = {cell: place(root, cell) for cell in table["path"].unique()}
     table = table.assign(path=table["path"].map({cell: path for cell, (path, _) in places.items()}).astype(str))
     refused = {path: reason for path, reason in places.values() if reason}
@@ -316,7 +315,7 @@ def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         counted = list(pool.map(_count, [root / path for path in good]))
     files.loc[good, "planes"] = [n for n, _ in counted]
     files.loc[good, "reason"] = [reason for _, reason in counted]
-    listed = pd.DataFrame({"reason": pd.Series(refused, dtype=str)}).assign(width=0, height=0, planes=1)
+    listed = pd.DataFrame({"reason": pd.Series(refused, dtype=str)}).assign(width=0, height=0, planes=1, doubt="")
     files = pd.concat([listed, files])
     return table, files[~files.index.duplicated()]
 
@@ -354,7 +353,7 @@ def _count(path: Path) -> tuple[int, str]:
 
 
 def _planes(root: Path, table: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
-    """One row a plane, with `image_id, width, height, reason`; `spread`: the line named none of several planes."""
+    """One row a plane, with `image_id, width, height, reason, doubt`; `spread`: no plane of several was named."""
     states = files.loc[table["path"]]
     table = table.assign(**{name: states[name].array for name in files.columns})
     many = (table["frame"] < 0) & (table["planes"] > MAX_PLANES)
@@ -381,16 +380,12 @@ def _measure_pages(root: Path, table: pd.DataFrame, files: pd.DataFrame) -> None
     rows = np.flatnonzero(table["path"].isin(several) & (table["frame"] > 0) & (table["reason"] == ""))
     pages = list(table[["path", "frame"]].iloc[rows].itertuples(index=False, name=None))
 
-    def measure(page: tuple[str, int]) -> tuple[int, int, str]:
-        try:
-            height, width = read_image(root / page[0], frame=page[1]).shape
-            return width, height, ""
-        except UNREADABLE as error:
-            return 0, 0, reason_of(error)
+    def measure(page: tuple[str, int]) -> tuple[int, int, str, str]:
+        return examine(root / page[0], page[1])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         states = list(progress.bar(pool.map(measure, pages), total=len(pages), desc="pages", unit="page"))
-    for name, values in zip(("width", "height", "reason"), zip(*states, strict=True), strict=False):
+    for name, values in zip(("width", "height", "reason", "doubt"), zip(*states, strict=True), strict=False):
         table.iloc[rows, table.columns.get_loc(name)] = list(values)
 
 

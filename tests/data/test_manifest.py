@@ -254,10 +254,8 @@ def test_broken_files_are_listed(root):
 
 
 def test_damaged_page_of_a_tiff_costs_only_itself(root, monkeypatch):
-    real = files.read
-    monkeypatch.setattr(
-        manifest, "read_image", lambda path, size=None, frame=0: real(path, size, 99 if frame == 1 else frame)
-    )
+    real = files.examine
+    monkeypatch.setattr(manifest, "examine", lambda path, page=0: real(path, 99 if page == 1 else page))
     found = read(root, "path,group\na/pages.tif,p\n").images.set_index("image_id")
     assert found["readable"].tolist() == [True, False, True] and found.loc["a/pages.tif#1", "width"] == 0
 
