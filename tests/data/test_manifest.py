@@ -326,6 +326,33 @@ def test_labels(root):
         found.label("typo")
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_true_and_false_are_labels_in_every_kind_of_table(root, ending):
+    paths, groups = ["d.jpg", "b/001", "a/deep.png"], ["True", "False", "p"]
+    table = pd.DataFrame({"path": paths, "group": groups, "fracture": [True, False, True]})
+    table["screw"] = pd.array([False, None, True], "boolean")
+    table["words"], table["mixed"] = ["TRUE", "", "false"], ["True", "maybe", "2"]
+    getattr(table, f"to_{ending}")(root / f"own.{ending}", index=False)
+    found = manifest.read(root / f"own.{ending}")
+    assert found.images["group"].tolist() == groups
+    labels = {name: found.label(name).fillna(-9).tolist() for name in ("fracture", "screw", "words")}
+    assert labels == {"fracture": [1, 0, 1], "screw": [0, -9, 1], "words": [1, -9, 0]}
+    (note,) = found.notes
+    assert note.startswith("column 'mixed' is no label: 2 of its 3 cells are no numbers, the first 'True' in ")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_minus_one_is_no_grade(root, ending):
+    table = pd.DataFrame({"path": ["d.jpg", "b/001", "a/deep.png"], "group": list("pqr")})
+    table = table.assign(kl=[-1, 4, 0], angle=[-1, 12, 3], tilt=[-1, -2, 3], share=[-1, 0.5, 1])
+    getattr(table, f"to_{ending}")(root / f"own.{ending}", index=False)
+    found = manifest.read(root / f"own.{ending}")
+    assert np.isnan(found.label("kl").iloc[0]) and found.label("kl").tolist()[1:] == [4, 0]
+    assert all(found.label(name).iloc[0] == -1 for name in ("angle", "tilt", "share"))
+    first = "line 2" if ending == "csv" else "row 1"
+    assert found.notes == [f"{first}: kl is -1, which is no grade; taken as not asked"]
+
+
 def test_label_may_have_any_name(root):
     names = ["unit_id", "label", "value", "image_id", "reason", "planes", "spread", "official_part", "width", "Frame 2"]
     values = ",".join(str(k) for k in range(len(names)))
@@ -424,6 +451,8 @@ def test_notes_on_very_many_lines_stay_short(root):
         ("path,group\nd.jpg,p\n".encode("utf-16-le"), "line 1: found the columns 'p a t h', 'g r o u p'"),
         (b"path,label\nd.jpg,1\n", "line 1: found the columns 'path', 'label', and no column group"),
         (b"Path;Group;Winkel\r\nd.jpg;p;12,5\r\n", "line 1: found the columns 'Path;Group;Winkel', and"),
+        (b"sep=;\r\npath;group\r\nd.jpg;p\r\n", "line 1: found 'sep=;', a spreadsheet's own line before the names"),
+        (b"\xef\xbb\xbfSEP=,\npath,group\nd.jpg,p\n", "line 1: found 'SEP=,', a spreadsheet's own line before"),
         (b"path\tgroup\nd.jpg\tp\n", "line 1: found the columns 'path group', and no column path and group"),
         (b"datei|patient\nd.jpg|1\n", r"line 1: found the columns 'datei\|patient', and no"),
         (b"'path','group'\n'd.jpg','1'\n", "line 1: found the columns \"'path'\", \"'group'\", and no"),
