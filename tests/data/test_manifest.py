@@ -564,12 +564,17 @@ def test_template(root, tmp_path, tree):
         "a hidden folder": 1,
         "a link": 2,
         "a hidden file": 2,
-        "not an image, by its name": 2,
+        "not an image": 2,
         "a name that a manifest cannot hold": 3,
         "no plain file": 1,
         "a name that is not UTF-8": 1,
         "a DICOM file without a picture": 1,
     }
+    skipped = told["skipped_files"]
+    assert len(skipped) == sum(told["skipped"].values()) and list(skipped) == sorted(skipped)
+    assert skipped["a/fake.dcm"] == skipped["notes.txt"] == "not an image" and skipped["linked"] == "a link"
+    assert skipped["a/line\ufffdend.png"] == skipped["a/back\\slash.png"] == "a name that a manifest cannot hold"
+    assert skipped["a/\ufffd.png"] == "a name that is not UTF-8" and skipped[".git"] == "a hidden folder"
     assert f"data check {out} --root {root}" in told["next"]
     json.dumps(told)
 
@@ -590,6 +595,21 @@ def test_template_of_one_flat_folder(tmp_path):
     assert made.attrs["notes"] == [] and not (tmp_path / "runs").exists()  # no salt where nothing is hashed
     with pytest.raises(OrthoError, match=r"none of its 2 lines can be used: .*no group"):
         manifest.read(tmp_path / "my.csv", folder)
+
+
+def test_template_takes_files_by_content_too(tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    image = Image.fromarray(BYTES[0])
+    for name, kind in (("001", "JPEG"), ("a.jfif", "JPEG"), ("b.jp2", "JPEG2000"), ("c.pgm", "PPM"), ("d.old", "TIFF")):
+        image.save(folder / name, kind)
+    (folder / "table.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    (folder / "letter.doc").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99))
+    made = template.begin(folder, tmp_path / "my.csv")
+    assert made["path"].tolist() == ["001", "a.jfif", "b.jp2", "c.pgm", "d.old"]
+    assert made.attrs["skipped_files"] == {"letter.doc": "not an image", "table.h5": "a HDF5 file, which is not read"}
+    made.assign(group="p").to_csv(tmp_path / "own.csv", index=False)
+    assert manifest.read(tmp_path / "own.csv", folder).images["readable"].all()
 
 
 def test_template_overwrites_nothing_and_stays_out_of_the_data(root, tmp_path, tree, monkeypatch):
