@@ -23,7 +23,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own warning line: a 30,000 x 30,000 file is 
 # what Pillow raises for damaged files, or on its way to them
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning, ImageCms.PyCMSError),
 )
 # Pillow warns above its line and raises above twice that; here both are one refusal
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
