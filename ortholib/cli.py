@@ -187,7 +187,7 @@ def data_check(
     bad = image_set.images[~image_set.images["readable"]]
     counts = check.run(image_set, datasets.main_label(image_set, label))
     files = dict(zip(bad["path"], bad["reason"], strict=True))
-    show(counts | {"unreadable_files": files}, as_json)
+    show(counts | {"unreadable_files": files, "implausible_images": image_set.doubts}, as_json)
 
 
 @data.command("audit")
@@ -211,7 +211,7 @@ def data_audit(
         found.copies.to_csv(copies, index=False)
     shortcuts = found.shortcuts.drop(columns=["n", "n_groups"], errors="ignore").to_dict(orient="records")
     counts = {"name": image_set.name, "version": image_set.version, "label": label, **found.counts}
-    show(counts | {"shortcuts": shortcuts}, as_json)
+    show(counts | {"shortcuts": shortcuts, "implausible_images": image_set.doubts}, as_json)
 
 
 @data.command("manifest")

@@ -147,6 +147,7 @@ def test_data_check_and_pack(home, call, knees):
     assert facts["per_class"] == {str(k): 3 for k in range(5)} and facts["official_parts"]["train"] == 5
     assert {"version", "boxes", "groups", "label_conflicts"} <= set(facts) and facts["groups"] == 15
     assert list(facts["unreadable_files"]) == ["test/4/9000014L.png"]
+    assert facts["implausible"] == len(facts["implausible_images"])
     code, out, _ = call("data", "pack", "kneekl", "--root", knees, "--size", "16", "--json")
     facts = loads(out)
     assert code == 0 and (facts["N"], facts["S"], facts["bytes"]) == (14, 16, 14 * 16 * 16)

@@ -30,7 +30,7 @@ def run(image_set: ImageSet, label: str) -> Audit:
     """Audit the readable images of a set against one of its labels (0/1, or grades).
 
     Pixel-identical groups count truncated files too (what can be decoded of them), and say how many of the groups
-    those are. leaked: per official part, its images that have a copy in another official part.
+    those are. implausible: as of `check`. leaked: per official part, its images that have a copy in another one.
     crossing_groups: patients (or copies) that stand in several official parts.
     """
     images = image_set.images
@@ -44,6 +44,7 @@ def run(image_set: ImageSet, label: str) -> Audit:
     counts = {
         "images": len(images),
         "unreadable": len(reasons),
+        "implausible": len(image_set.doubts),
         "truncated": int((reasons == "truncated").sum()),
         "exif_rotated": _rotated(image_set),
         "pixel_duplicate_groups": copies.loc[identical, "identical"].nunique() + len(damaged),

@@ -7,7 +7,8 @@ def run(image_set: ImageSet, label: str | None) -> dict:
     """Counts of a set that was read: images, classes of a label, official parts, boxes, groups, and what is wrong.
 
     label_conflicts: groups of copies whose images carry different values of the label; where `group` is a patient or
-    an exam it is 0, for both knees of a patient may differ.
+    an exam it is 0, for both knees of a patient may differ. implausible: readable images that show next to nothing of
+    their stored values; `ImageSet.doubts` says what, and by which window.
     """
     images = image_set.images
     bad = images[~images["readable"]]
@@ -18,6 +19,7 @@ def run(image_set: ImageSet, label: str | None) -> dict:
         "images": len(images),
         "readable": int(images["readable"].sum()),
         "unreadable": len(bad),
+        "implausible": len(image_set.doubts),
         "label": label,
     }
     conflicts = 0

@@ -1,7 +1,7 @@
 """One image file: can it be read, and what do its planes show as one 8-bit channel.
 
 Pictures (all that Pillow reads), DICOM (by its content), `.npy` and NIfTI volumes. EXIF orientation is applied,
-16-bit files are scaled (Pillow's `convert("L")` clips them), and JPEGs are decoded at the smallest codec scale that
+deep files are scaled by the bits they use (see `deep`), and JPEGs are decoded at the smallest codec scale that
 still covers the size asked for.
 """
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-from ortholib.data import dicom, grey, volume
+from ortholib import wording
+from ortholib.data import deep, dicom, grey, plausible, volume
 
 ORIENTATION = 0x0112  # EXIF tag
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")  # taken for images
@@ -22,7 +23,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own warning line: a 30,000 x 30,000 file is 
 # what Pillow raises for damaged files, or on its way to them
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning, ImageCms.PyCMSError),
 )
 # Pillow warns above its line and raises above twice that; here both are one refusal
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -38,25 +39,36 @@ class Plane(NamedTuple):
 def inspect(path: Path) -> tuple[int, int, str]:
     """(width, height, reason) of a file, EXIF orientation applied; reason is "" where every byte decodes.
 
-    Decoding at the smallest codec scale still reads the whole file, so a truncated one is found at a
-    third of the cost of a full decode. Of a file with several planes all are decoded, but a TIFF's later pages.
+    Decodes and converts as `read` does, but at the smallest codec scale, which still reads the whole file: a truncated
+    one is found at a third of the cost. Of a file with several planes all are decoded, but a TIFF's later pages.
     An unreadable file gives (0, 0, reason) and never an exception.
+    """
+    return examine(path)[:3]
+
+
+def examine(path: Path, page: int = 0) -> tuple[int, int, str, str]:
+    """What `inspect` says of a file or of one page of a TIFF, and what is implausible in its picture ("" for nothing).
+
+    Looked for in the same decoding. Only of a picture that looks wrong are the stored values read too: it is named
+    where these vary, with what was shown as black and white.
     """
     try:
         if kind(path) != "picture":
             planes = _planes(path)
-            return planes.shape[2], planes.shape[1], ""
-        with _open(path) as image:
-            width, height = image.size
-            if image.mode.startswith(("I", "F")):
-                to_gray(image)  # decodes too; floating point files may hold what is no number
-            image.draft("L", (1, 1))
-            image.load()
-            if orientation(image) >= 5:
-                width, height = height, width
-        return width, height, ""
+            # a few planes of a volume first: a set of volumes need not be read whole
+            some = planes[:: max(1, len(planes) // 8)]
+            found = plausible.doubt(map(Image.fromarray, some)) and plausible.doubt(map(Image.fromarray, planes))
+            height, width = planes.shape[1:]
+        else:
+            with _open(path, page) as image:
+                width, height = image.size
+                image.draft("L", (1, 1))
+                found = plausible.doubt([to_gray(image)])
+                if orientation(image) >= 5:
+                    width, height = height, width
+        return width, height, "", _implausible(path, page, found) if found else ""
     except UNREADABLE as error:
-        return 0, 0, reason(error)
+        return 0, 0, reason(error), ""
 
 
 def read(path: Path, size: int | None = None, frame: int = 0) -> np.ndarray:
@@ -124,22 +136,31 @@ TURNS = {
 
 
 def to_gray(image: Image.Image) -> Image.Image:
-    """The image as 8-bit grey (mode L).
+    """An opened picture as 8-bit grey (mode L).
 
-    Deep integer files are scaled by the bits they really use (12 bits stored in 16 stay 12), floating
-    point ones by their own range; colour becomes ITU-R 601 luma; transparency is dropped.
+    Deep integer files are scaled by the bits they really use (12 bits stored in 16 stay 12, of all colours together),
+    floating point ones by their own range; WhiteIsZero is inverted; colour becomes ITU-R 601 luma, LAB by way of sRGB;
+    transparency is dropped.
     """
-    if image.mode == "L":
-        return image
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        return Image.fromarray(grey.scaled(values, *grey.bounds(values.min(), values.max(), values.dtype.kind)))
-    return image.convert("L")
+    values = deep.stored(image)
+    if values is not None:
+        shown = grey.scaled(values.reshape(len(values), -1), *_bounds(values)).reshape(values.shape)
+        if values.ndim == 3:
+            bands = [Image.fromarray(shown[..., k]) for k in range(values.shape[2])]
+            return Image.merge("CMYK" if len(bands) == 4 else "RGB", bands).convert("L")
+        return Image.fromarray(255 - shown if deep.white_is_zero(image) else shown)
+    if image.mode == "LAB":
+        spaces = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
+        options = {"outputMode": "RGB", "flags": ImageCms.Flags.NOOPTIMIZE}  # its tables are 4 levels off
+        image = ImageCms.profileToProfile(image, *spaces, ImageCms.Intent.RELATIVE_COLORIMETRIC, **options)
+    if image.mode == "La":  # grey that was multiplied with its transparency
+        return image.getchannel(0)
+    return image if image.mode == "L" else image.convert("L")
 
 
 def reason(error: Exception) -> str:
-    """Why a file cannot be read, in a few words that do not repeat its path."""
-    text = str(error)
+    """Why a file cannot be read, without its path; what other libraries say is never cut."""
+    text = wording.one_line(error)
     if isinstance(error, FileNotFoundError):
         return "missing file"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
@@ -149,8 +170,32 @@ def reason(error: Exception) -> str:
     if "runcated" in text or "broken data stream" in text:
         return "truncated"
     if type(error) is ValueError:  # ours
-        return text[:80]
-    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or text[:80]}"
+        return text
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or text}"
+
+
+def _implausible(path: Path, page: int, found: str) -> str:
+    """What was found in a picture, and what it shows as black and white; "" where its stored values do not vary."""
+    match kind(path):
+        case "volume":
+            low, high, window = volume.window(path)
+        case "dicom":
+            low, high, window = dicom.window(path)
+        case _:
+            with _open(path, page) as image:
+                values = deep.stored(image)
+                if values is None:
+                    extremes = np.reshape(image.getextrema(), (-1, 2))
+                    low, high = (0, 1) if (extremes[:, 0] < extremes[:, 1]).any() else (0, 0)
+                    window = "0 to 255, as stored"
+                else:
+                    low, high = values.min(), values.max()
+                    window = "{:g} to {:g}".format(*_bounds(values))
+    return f"{found} (window: {window})" if low < high else ""
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    return grey.bounds(values.min(), values.max(), values.dtype.kind)
 
 
 def _planes(path: Path, frame: int | None = None) -> np.ndarray:
@@ -168,7 +213,12 @@ def _planes(path: Path, frame: int | None = None) -> np.ndarray:
 def _open(path: Path, frame: int = 0) -> Image.Image:
     if path.stat().st_size == 0:
         raise ValueError("empty file (0 bytes)")
-    image = Image.open(path)
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError as error:
+        if what := deep.unlisted(path):
+            raise ValueError(what) from error
+        raise
     try:
         if frame:
             image.seek(frame)

@@ -24,8 +24,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from ortholib import progress, wording
 from ortholib.data import ids
-from ortholib.data.files import UNREADABLE, frames, kind
-from ortholib.data.files import read as read_image
+from ortholib.data.files import UNREADABLE, examine, frames, kind
 from ortholib.data.files import reason as reason_of
 from ortholib.data.table import ImageSet, box_table, image_table, long_labels, walk
 from ortholib.errors import OrthoError, UsageError
@@ -42,6 +41,7 @@ COLUMNS = (*REQUIRED, "split", "frame", *TEXTS, "boxes")  # every other column o
 PARTS = {"": "", "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 ORDER = ("train", "val", "test")
 NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "<na>")
+TRUTH = {"true": "1", "false": "0"}
 CLASS = "finding"  # of a box that names none
 SHOWN = 20  # lines that one note spells out
 MAX_FRAME = 10**6
@@ -174,6 +174,8 @@ def _csv(file: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise _refused(file, line, f"byte 0x{data[error.start]:02x}, which is not UTF-8") from error
+    if said := re.match(r'"?sep=[^\r\n]*', text, re.IGNORECASE):
+        raise _refused(file, 1, f"'{said[0][:40]}', a spreadsheet's own line before the names; delete it")
     options = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
     try:
         # headerless, or a line too long would be no error; the names first, for another separator spoils all lines
@@ -204,7 +206,6 @@ def _parquet(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(file, dtype_backend="numpy_nullable")
         table = table if table.index.names == [None] else table.reset_index()
-        table = table.astype(dict.fromkeys(table.select_dtypes("boolean"), "Int8"))
         for name in table.select_dtypes(["Float64", "Float32"]):  # numbers of patients, where some cell is empty
             known = table[name].dropna()
             if ((known % 1 == 0) & (known.abs() < 2**63)).all():
@@ -212,7 +213,7 @@ def _parquet(file: Path) -> pd.DataFrame:
         nested = [name for name in table if table[name].map(type).isin([np.ndarray, list, dict]).any()]
         cells = table.astype("string").fillna("").apply(lambda column: column.str.strip())
     except (OSError, ValueError, TypeError, ArrowException) as error:
-        raise _refused(file, None, f"no readable table ({str(error).strip()[:120]})") from error
+        raise _refused(file, None, f"no readable table ({wording.one_line(error)})") from error
     names = _names(file, table.columns)
     if known := [name for name in nested if name.lower() in COLUMNS]:
         raise _refused(file, None, f"lists in the column {known[0]}")
@@ -229,6 +230,9 @@ def _labels(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     for name in (name for name in table.columns if name not in COLUMNS):
         cells = table[name]
         asked = cells != ""
+        words = cells.str.lower()
+        if words[asked].isin(TRUTH).all():
+            cells = words.map(TRUTH).fillna("")
         numbers = pd.to_numeric(cells.where(asked), errors="coerce").astype(float)
         wrong = asked & numbers.isna()
         if not asked.any():
@@ -242,8 +246,16 @@ def _labels(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         else:
             infinite = np.isinf(numbers)
             _note_lines(notes, table.index[infinite], f"{name} is infinite; taken as not asked")
-            labels[name] = numbers.mask(infinite)
+            absent = _no_grade(numbers)
+            _note_lines(notes, table.index[absent], f"{name} is -1, which is no grade; taken as not asked")
+            labels[name] = numbers.mask(infinite | absent)
     return pd.DataFrame(labels, index=table.index, dtype=float)
+
+
+def _no_grade(numbers: pd.Series) -> pd.Series:
+    """Which cells are -1 in a column that else holds grades, whole numbers from 0 to 9: the usual mark of unknown."""
+    others = numbers[(numbers != -1) & numbers.notna()]
+    return (numbers == -1) & bool((others.between(0, 9) & (others % 1 == 0)).all())
 
 
 def _parts(file: Path, words: pd.Series) -> pd.Series:
@@ -305,7 +317,7 @@ def _note_crossing(table: pd.DataFrame, notes: list[str]) -> None:
 
 def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table with `path` below the root in one spelling, and the state of its files by path:
-    `width, height, reason, planes`."""
+    `width, height, reason, doubt, planes`."""
     places = {cell: place(root, cell) for cell in table["path"].unique()}
     table = table.assign(path=table["path"].map({cell: path for cell, (path, _) in places.items()}).astype(str))
     refused = {path: reason for path, reason in places.values() if reason}
@@ -316,7 +328,7 @@ def _located(root: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         counted = list(pool.map(_count, [root / path for path in good]))
     files.loc[good, "planes"] = [n for n, _ in counted]
     files.loc[good, "reason"] = [reason for _, reason in counted]
-    listed = pd.DataFrame({"reason": pd.Series(refused, dtype=str)}).assign(width=0, height=0, planes=1)
+    listed = pd.DataFrame({"reason": pd.Series(refused, dtype=str)}).assign(width=0, height=0, planes=1, doubt="")
     files = pd.concat([listed, files])
     return table, files[~files.index.duplicated()]
 
@@ -354,7 +366,7 @@ def _count(path: Path) -> tuple[int, str]:
 
 
 def _planes(root: Path, table: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
-    """One row a plane, with `image_id, width, height, reason`; `spread`: the line named none of several planes."""
+    """One row a plane, with `image_id, width, height, reason, doubt`; `spread`: no plane of several was named."""
     states = files.loc[table["path"]]
     table = table.assign(**{name: states[name].array for name in files.columns})
     many = (table["frame"] < 0) & (table["planes"] > MAX_PLANES)
@@ -381,16 +393,12 @@ def _measure_pages(root: Path, table: pd.DataFrame, files: pd.DataFrame) -> None
     rows = np.flatnonzero(table["path"].isin(several) & (table["frame"] > 0) & (table["reason"] == ""))
     pages = list(table[["path", "frame"]].iloc[rows].itertuples(index=False, name=None))
 
-    def measure(page: tuple[str, int]) -> tuple[int, int, str]:
-        try:
-            height, width = read_image(root / page[0], frame=page[1]).shape
-            return width, height, ""
-        except UNREADABLE as error:
-            return 0, 0, reason_of(error)
+    def measure(page: tuple[str, int]) -> tuple[int, int, str, str]:
+        return examine(root / page[0], page[1])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         states = list(progress.bar(pool.map(measure, pages), total=len(pages), desc="pages", unit="page"))
-    for name, values in zip(("width", "height", "reason"), zip(*states, strict=True), strict=False):
+    for name, values in zip(("width", "height", "reason", "doubt"), zip(*states, strict=True), strict=False):
         table.iloc[rows, table.columns.get_loc(name)] = list(values)
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from ortholib import progress
-from ortholib.data.files import Plane, inspect
+from ortholib import progress, wording
+from ortholib.data.files import Plane, examine
 from ortholib.errors import OrthoError
 
-# One row = one 2-D plane. `width`, `height`: pixels after the EXIF orientation is applied, 0 where unreadable.
+# One row = one 2-D plane. `width`, `height`: pixels after the EXIF orientation is applied, 0 where unreadable. `doubt`:
+# what is implausible in the picture that is shown (see `plausible`), else "".
 IMAGES = pa.DataFrameSchema(
     {
         "image_id": pa.Column(str, unique=True),
@@ -35,6 +36,7 @@ IMAGES = pa.DataFrameSchema(
         "height": pa.Column(int, pa.Check.ge(0)),
         "readable": pa.Column(bool),
         "reason": pa.Column(str),
+        "doubt": pa.Column(str),
     },
     strict=True,
 )
@@ -89,6 +91,12 @@ class ImageSet:
         usable = self.usable[["image_id", "path", "frame"]]
         return {image_id: Plane(self.root / path, frame) for image_id, path, frame in usable.itertuples(index=False)}
 
+    @property
+    def doubts(self) -> dict[str, str]:
+        """What is implausible in which readable images, by image id."""
+        doubtful = self.images[self.images["doubt"] != ""]
+        return dict(zip(doubtful["image_id"], doubtful["doubt"], strict=True))
+
     def label(self, name: str) -> pd.Series:
         """Values of one label, indexed by unit id. Raises OrthoError for a label the set does not have."""
         rows = self.labels[self.labels["label"] == name]
@@ -111,14 +119,16 @@ def image_values(image_set: ImageSet, name: str) -> pd.Series:
 
 
 def image_table(files: pd.DataFrame, **facts) -> pd.DataFrame:
-    """Images of a set from the state of its files (`image_id, path, width, height, reason`).
+    """Images of a set from the state of its files (`image_id, path, width, height, reason`, and `doubt` where known).
 
     facts: the other columns of `IMAGES`, one value or one an image. Without them an image is the only plane of its
     file, an exam of its own, in a group of its own, in no official part, and a radiograph.
     """
     usual = dict.fromkeys(("plane", "official_part", "body_part", "view"), "") | {"frame": 0, "modality": "radiograph"}
     facts = usual | {"exam": files["image_id"], "group": files["image_id"]} | facts
-    images = files.assign(**facts, readable=files["reason"] == "")[list(IMAGES.columns)]
+    readable = files["reason"] == ""
+    facts["doubt"] = files["doubt"].fillna("").where(readable, "") if "doubt" in files else ""
+    images = files.assign(**facts, readable=readable)[list(IMAGES.columns)]
     return images.astype({name: str for name in images if images[name].dtype == object}).reset_index(drop=True)
 
 
@@ -135,7 +145,7 @@ def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def walk(root: Path, paths: Iterable[Path], needed: str = "") -> pd.DataFrame:
-    """State of the files under `root`: `path` (relative), `width`, `height`, `reason`, sorted by path.
+    """State of the files under `root`: `path` (relative), `width`, `height`, `reason`, `doubt`, sorted by path.
 
     Hidden files (`._x` of macOS, `.DS_Store`) and `Thumbs.db` are no data. A file behind a link that leaves the
     root is listed as unreadable, never opened, and neither is what is no plain file.
@@ -147,18 +157,18 @@ def walk(root: Path, paths: Iterable[Path], needed: str = "") -> pd.DataFrame:
     inside = root.resolve()
     outside = {folder for folder in {p.parent for p in paths} if not folder.resolve().is_relative_to(inside)}
 
-    def state(path: Path) -> tuple[int, int, str]:
+    def state(path: Path) -> tuple[int, int, str, str]:
         if path.parent in outside or (path.is_symlink() and not _target(path).is_relative_to(inside)):
-            return 0, 0, "a link out of the data root"
+            return 0, 0, "a link out of the data root", ""
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            return 0, 0, "no plain file"
-        return inspect(path)
+            return 0, 0, "no plain file", ""
+        return examine(path)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
         states = list(progress.bar(pool.map(state, paths), total=len(paths), desc=f"reading {root.name}", unit="file"))
-    frame = pd.DataFrame(states, columns=["width", "height", "reason"])
+    frame = pd.DataFrame(states, columns=["width", "height", "reason", "doubt"])
     frame.insert(0, "path", [path.relative_to(root).as_posix() for path in paths])
-    return frame.astype({"path": str, "width": int, "height": int, "reason": str})
+    return frame.astype({"path": str, "width": int, "height": int, "reason": str, "doubt": str})
 
 
 def not_this(root: Path, title: str, expected: str) -> OrthoError:
@@ -194,7 +204,7 @@ def read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise OrthoError(f"{path} is missing; {expected}") from error
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise OrthoError(f"{path} is no readable table ({str(error)[:80]}); {expected}") from error
+        raise OrthoError(f"{path} is no readable table ({wording.one_line(error)}); {expected}") from error
     if absent := [column for column in columns if column not in table.columns]:
         has = ", ".join(map(str, table.columns[:20]))
         raise OrthoError(f"{path} lacks the columns {', '.join(absent)}; it has {has}; {expected}")

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image, ImageFile
 
 from ortholib import paths, progress
 from ortholib.data import dicom, files, ids, manifest
@@ -16,8 +17,8 @@ def begin(folder: Path, out: Path) -> pd.DataFrame:
     """Begin a manifest: a line an image file below `folder`, written to `out` with columns path, group, split, label.
 
     group: the hash of the DICOM header's PatientID, else the name of the folder directly below `folder`, else empty.
-    Files are taken by name, or by the DICM mark, and not decoded; hidden files are skipped, links are not followed.
-    The frame's `attrs` say how groups were guessed, what was skipped and why, and what to do next.
+    Files are taken by name, or else by content, and not decoded; hidden files are skipped, links are not followed.
+    The frame's `attrs` say how groups were guessed, what was skipped and why (all by name), and what to do next.
     Raises UsageError for an `out` that exists, that is no .csv, or that lies in `folder` or in the data root.
     """
     folder, out = folder.expanduser().resolve(), out.expanduser()
@@ -26,7 +27,7 @@ def begin(folder: Path, out: Path) -> pd.DataFrame:
     _check_place(folder, out)
     found, skipped = _found(folder)
     if not found:
-        why = ", ".join(f"{reason}: {k}" for reason, k in skipped.items()) or "it is empty"
+        why = ", ".join(f"{reason}: {k}" for reason, k in Counter(skipped.values()).items()) or "it is empty"
         raise OrthoError(f"{folder} holds no image file ({why}). Name the folder that holds your images with --from.")
     table = pd.DataFrame(found, columns=["path", "patient"]).astype(str).sort_values("path", ignore_index=True)
     top = table["path"].where(table["path"].str.contains("/"), "").str.partition("/")[0]
@@ -55,7 +56,8 @@ def begin(folder: Path, out: Path) -> pd.DataFrame:
             "name of the top folder": int((~by_header & (top != "")).sum()),
             "nothing: left empty": int((table["group"] == "").sum()),
         },
-        "skipped": dict(skipped),
+        "skipped": dict(Counter(skipped.values())),
+        "skipped_files": skipped,
         "notes": notes,
         "next": "See that `group` is the patient, fill in the labels, then: "
         f"ortholib data check {out} --root {folder} (paths are relative to that folder)",
@@ -78,27 +80,32 @@ def _check_place(folder: Path, out: Path) -> None:
             )
 
 
-def _found(folder: Path) -> tuple[list[tuple[str, str]], Counter]:
-    """(path below the folder, PatientID or "") of the image files, and how many others there are by reason."""
-    found, skipped = [], Counter()
+def _found(folder: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """(path below the folder, PatientID or "") of the image files, and why each other one was skipped, by path."""
+    found, skipped = [], {}
 
-    def closed(_: OSError) -> None:
-        skipped["a folder that cannot be opened"] += 1
+    def skip(path: str, why: str) -> None:
+        name = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "replace")
+        skipped[manifest.CONTROL.sub("\N{REPLACEMENT CHARACTER}", name)] = why
+
+    def closed(error: OSError) -> None:
+        skip(error.filename, "a folder that cannot be opened")
 
     for inside, folders, names in progress.bar(os.walk(folder, onerror=closed), desc="looking", unit="folder"):
         for name in list(folders):
-            if name.startswith(".") or os.path.islink(os.path.join(inside, name)):
+            path = os.path.join(inside, name)
+            if name.startswith(".") or os.path.islink(path):
                 folders.remove(name)
-                skipped["a hidden folder" if name.startswith(".") else "a link"] += 1
+                skip(path, "a hidden folder" if name.startswith(".") else "a link")
         for name in names:
             path = Path(inside, name)
             try:
                 patient = _patient(folder, path)
             except files.UNREADABLE as error:
-                skipped[files.reason(error)] += 1
+                skip(path, files.reason(error))
             else:
                 found.append((path.relative_to(folder).as_posix(), patient))
-    return found, skipped
+    return found, dict(sorted(skipped.items()))
 
 
 def _patient(folder: Path, path: Path) -> str:
@@ -115,11 +122,14 @@ def _patient(folder: Path, path: Path) -> str:
         raise ValueError("a name that is not UTF-8") from None
     if manifest.place(folder, inside) != (inside, "") or inside != inside.strip():
         raise ValueError("a name that a manifest cannot hold")
-    if path.suffix.lower() in files.PICTURES or files.kind(path) == "volume":
-        return ""
-    if not dicom.is_dicom(path):
-        raise ValueError("not an image, by its name")
-    header = dicom.header(path)
-    if "Rows" not in header:
-        raise ValueError("a DICOM file without a picture")
-    return manifest.CONTROL.sub("", str(header.get("PatientID") or "")).strip()
+    match files.kind(path):
+        case "picture" if path.suffix.lower() not in files.PICTURES:
+            with Image.open(path) as image:
+                if isinstance(image, ImageFile.StubImageFile):
+                    raise ValueError(f"a {image.format} file, which is not read")
+        case "dicom":
+            header = dicom.header(path)
+            if "Rows" not in header:
+                raise ValueError("a DICOM file without a picture")
+            return manifest.CONTROL.sub("", str(header.get("PatientID") or "")).strip()
+    return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from ortholib import wording
 from ortholib.data import grey
 
 SUFFIXES = (".npy", ".nii", ".nii.gz")
@@ -34,18 +35,37 @@ def planes(path: Path) -> np.ndarray:
     return _planes(path, stat.st_mtime_ns, stat.st_size)
 
 
+def window(path: Path) -> tuple[float, float, str]:
+    """Lowest and highest stored value of a volume, and in words what is shown as black and as white."""
+    values = _values(path)
+    low, high = _extremes(values)
+    ends = (0, 255) if values.dtype == np.uint8 else grey.bounds(low, high, values.dtype.kind)
+    return low, high, "{:g} to {:g}, of the whole volume".format(*ends)
+
+
 @lru_cache(maxsize=2)
 def _planes(path: Path, *_stamp: int) -> np.ndarray:
+    values = _values(path)
+    if values.dtype == np.uint8:
+        return values
+    return grey.scaled(values, *grey.bounds(*_extremes(values), values.dtype.kind))
+
+
+def _values(path: Path) -> np.ndarray:
+    """Stored values (n, H, W)."""
     try:
         values = _npy(path) if path.name.lower().endswith(".npy") else _nifti(path)
     except Exception as error:  # nibabel raises anything on damaged headers
         raise ValueError(_words(error)) from error
     if values.dtype.kind not in "buif":
         raise ValueError(f"values of type {values.dtype}, expected numbers")
-    if values.dtype == np.uint8:
-        return values
+    return values
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest value, plane by plane, as nothing of a mapped file need stay in memory; NaN stays NaN."""
     lows, highs = zip(*((plane.min(), plane.max()) for plane in values), strict=True)
-    return grey.scaled(values, *grey.bounds(np.min(lows), np.max(highs), values.dtype.kind))  # NaN anywhere stays NaN
+    return np.min(lows), np.max(highs)
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -82,9 +102,9 @@ def _check(shape: tuple[int, ...]) -> None:
 
 
 def _words(error: Exception) -> str:
-    text = str(error)
+    text = wording.one_line(error)
     if "Python objects" in text or "Object arrays" in text:
         return "an array of Python objects, which is never read"
     if isinstance(error, EOFError) or "greater than file size" in text or ("Expected" in text and "bytes" in text):
         return "truncated"
-    return text[:80]
+    return text

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import register_model
 
+from ortholib import wording
 from ortholib.errors import OrthoError, UsageError
 
 WRAPPED = ("teacher", "state_dict", "model")  # what a training's checkpoint keeps a network under
@@ -74,14 +75,34 @@ def load(network: torch.nn.Module, path: Path, name: str) -> None:
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        found = state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         for key in WRAPPED:
             state = state[key] if isinstance(state.get(key), dict) else state
         for prefix in PREFIXES:
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-        return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     except Exception as error:  # safetensors, pickle and zip each raise their own
-        raise OrthoError(f"{path} holds no weights that can be read safely: {str(error)[:80]}") from error
+        why = wording.one_line(error)
+        if objects := _objects(path):
+            why = (
+                f"besides weights it needs {objects}, and loading that can run code. Where you trust its source, save "
+                "the network alone: torch.save(torch.load(FILE, weights_only=False)['teacher'], 'weights.pth')"
+            )
+        raise OrthoError(f"{path} holds no weights that can be read safely: {why}") from error
+    if not state and "student" in found:
+        raise OrthoError(
+            f"{path} holds only the student of a DINO training (its keys: {', '.join(found)}); expected the teacher, "
+            "by which DINO is evaluated. Bring the full checkpoint, or the published backbone."
+        )
+    return state
+
+
+def _objects(path: Path) -> str:
+    """The Python objects that a pickle needs and that are no weights; "" for none, or for what is no pickle."""
+    try:
+        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+    except Exception:  # the file is no zip of torch.save, or damaged
+        return ""
 
 
 def _is_head(key: str) -> bool:

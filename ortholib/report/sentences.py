@@ -172,6 +172,9 @@ def audit(counts: dict) -> str:
             f"{wording.count(counts['truncated'], 'truncated file')} of {counts['images']:,}; "
             f"{wording.count(counts['exif_rotated'], 'file')} to be turned by the EXIF tag."
         )
+    if counts.get("implausible"):  # runs recorded before it was looked for have no count of it
+        pictures = wording.count(counts["implausible"], "picture")
+        lines.append(f"{pictures} constant, nearly black or white, or of hardly any contrast, where the file is not.")
     if counts["pixel_duplicate_groups"] or counts["near_duplicate_groups"]:
         cut = counts["pixel_duplicate_groups_truncated"]
         among = f"; {cut} of the groups among truncated files" if cut else ""

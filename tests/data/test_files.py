@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from pictures import raw_tiff
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from ortholib.data import files
 from ortholib.data.files import Plane
@@ -193,6 +194,28 @@ def test_reason_of_an_unreadable_file(tmp_path, content, reason):
 def test_reason_does_not_repeat_the_path(tmp_path):
     for error in (PermissionError(13, "Permission denied", str(tmp_path)), OSError(5, "Input/output error", "/a/b")):
         assert files.reason(error) == f"{type(error).__name__}: {error.strerror}"
+
+
+def test_reason_of_another_library_is_whole_and_on_one_line():
+    cause = "no codec: " + "install the plugin\n" * 20 + "because of the last word"
+    for kind, before in ((ValueError, ""), (TypeError, "TypeError: "), (SyntaxError, "SyntaxError: ")):
+        assert files.reason(kind(cause)) == before + cause.replace("\n", " ")
+
+
+LAYOUTS = [(*key[1:], key[0]) for key in TiffImagePlugin.OPEN_INFO if key[3] == 1 and len(key[4]) < 5]
+
+
+@pytest.mark.parametrize(("photometric", "sample", "_", "bits", "extra", "order"), LAYOUTS)
+def test_what_inspect_calls_readable_can_be_read(tmp_path, photometric, sample, _, bits, extra, order):
+    """Every layout of TIFF that Pillow opens, whatever it then can do with it."""
+    path, mark = tmp_path / "a.tif", "<" if order == b"II" else ">"
+    path.write_bytes(raw_tiff(photometric, sample[0], bits, extra, mark))
+    width, height, reason = files.inspect(path)
+    if photometric == 3:  # no palette
+        assert reason
+    else:
+        assert (width, height, reason) == (16, 8, "")
+        assert files.read(path).shape == (8, 16)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on the damage

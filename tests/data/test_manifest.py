@@ -254,10 +254,8 @@ def test_broken_files_are_listed(root):
 
 
 def test_damaged_page_of_a_tiff_costs_only_itself(root, monkeypatch):
-    real = files.read
-    monkeypatch.setattr(
-        manifest, "read_image", lambda path, size=None, frame=0: real(path, size, 99 if frame == 1 else frame)
-    )
+    real = files.examine
+    monkeypatch.setattr(manifest, "examine", lambda path, page=0: real(path, 99 if page == 1 else page))
     found = read(root, "path,group\na/pages.tif,p\n").images.set_index("image_id")
     assert found["readable"].tolist() == [True, False, True] and found.loc["a/pages.tif#1", "width"] == 0
 
@@ -326,6 +324,33 @@ def test_labels(root):
     ]
     with pytest.raises(OrthoError, match="own has no label 'typo'; it has: good, infinite"):
         found.label("typo")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_true_and_false_are_labels_in_every_kind_of_table(root, ending):
+    paths, groups = ["d.jpg", "b/001", "a/deep.png"], ["True", "False", "p"]
+    table = pd.DataFrame({"path": paths, "group": groups, "fracture": [True, False, True]})
+    table["screw"] = pd.array([False, None, True], "boolean")
+    table["words"], table["mixed"] = ["TRUE", "", "false"], ["True", "maybe", "2"]
+    getattr(table, f"to_{ending}")(root / f"own.{ending}", index=False)
+    found = manifest.read(root / f"own.{ending}")
+    assert found.images["group"].tolist() == groups
+    labels = {name: found.label(name).fillna(-9).tolist() for name in ("fracture", "screw", "words")}
+    assert labels == {"fracture": [1, 0, 1], "screw": [0, -9, 1], "words": [1, -9, 0]}
+    (note,) = found.notes
+    assert note.startswith("column 'mixed' is no label: 2 of its 3 cells are no numbers, the first 'True' in ")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_minus_one_is_no_grade(root, ending):
+    table = pd.DataFrame({"path": ["d.jpg", "b/001", "a/deep.png"], "group": list("pqr")})
+    table = table.assign(kl=[-1, 4, 0], angle=[-1, 12, 3], tilt=[-1, -2, 3], share=[-1, 0.5, 1])
+    getattr(table, f"to_{ending}")(root / f"own.{ending}", index=False)
+    found = manifest.read(root / f"own.{ending}")
+    assert np.isnan(found.label("kl").iloc[0]) and found.label("kl").tolist()[1:] == [4, 0]
+    assert all(found.label(name).iloc[0] == -1 for name in ("angle", "tilt", "share"))
+    first = "line 2" if ending == "csv" else "row 1"
+    assert found.notes == [f"{first}: kl is -1, which is no grade; taken as not asked"]
 
 
 def test_label_may_have_any_name(root):
@@ -426,6 +451,8 @@ def test_notes_on_very_many_lines_stay_short(root):
         ("path,group\nd.jpg,p\n".encode("utf-16-le"), "line 1: found the columns 'p a t h', 'g r o u p'"),
         (b"path,label\nd.jpg,1\n", "line 1: found the columns 'path', 'label', and no column group"),
         (b"Path;Group;Winkel\r\nd.jpg;p;12,5\r\n", "line 1: found the columns 'Path;Group;Winkel', and"),
+        (b"sep=;\r\npath;group\r\nd.jpg;p\r\n", "line 1: found 'sep=;', a spreadsheet's own line before the names"),
+        (b"\xef\xbb\xbfSEP=,\npath,group\nd.jpg,p\n", "line 1: found 'SEP=,', a spreadsheet's own line before"),
         (b"path\tgroup\nd.jpg\tp\n", "line 1: found the columns 'path group', and no column path and group"),
         (b"datei|patient\nd.jpg|1\n", r"line 1: found the columns 'datei\|patient', and no"),
         (b"'path','group'\n'd.jpg','1'\n", "line 1: found the columns \"'path'\", \"'group'\", and no"),
@@ -537,12 +564,17 @@ def test_template(root, tmp_path, tree):
         "a hidden folder": 1,
         "a link": 2,
         "a hidden file": 2,
-        "not an image, by its name": 2,
+        "not an image": 2,
         "a name that a manifest cannot hold": 3,
         "no plain file": 1,
         "a name that is not UTF-8": 1,
         "a DICOM file without a picture": 1,
     }
+    skipped = told["skipped_files"]
+    assert len(skipped) == sum(told["skipped"].values()) and list(skipped) == sorted(skipped)
+    assert skipped["a/fake.dcm"] == skipped["notes.txt"] == "not an image" and skipped["linked"] == "a link"
+    assert skipped["a/line\ufffdend.png"] == skipped["a/back\\slash.png"] == "a name that a manifest cannot hold"
+    assert skipped["a/\ufffd.png"] == "a name that is not UTF-8" and skipped[".git"] == "a hidden folder"
     assert f"data check {out} --root {root}" in told["next"]
     json.dumps(told)
 
@@ -563,6 +595,21 @@ def test_template_of_one_flat_folder(tmp_path):
     assert made.attrs["notes"] == [] and not (tmp_path / "runs").exists()  # no salt where nothing is hashed
     with pytest.raises(OrthoError, match=r"none of its 2 lines can be used: .*no group"):
         manifest.read(tmp_path / "my.csv", folder)
+
+
+def test_template_takes_files_by_content_too(tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    image = Image.fromarray(BYTES[0])
+    for name, kind in (("001", "JPEG"), ("a.jfif", "JPEG"), ("b.jp2", "JPEG2000"), ("c.pgm", "PPM"), ("d.old", "TIFF")):
+        image.save(folder / name, kind)
+    (folder / "table.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    (folder / "letter.doc").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99))
+    made = template.begin(folder, tmp_path / "my.csv")
+    assert made["path"].tolist() == ["001", "a.jfif", "b.jp2", "c.pgm", "d.old"]
+    assert made.attrs["skipped_files"] == {"letter.doc": "not an image", "table.h5": "a HDF5 file, which is not read"}
+    made.assign(group="p").to_csv(tmp_path / "own.csv", index=False)
+    assert manifest.read(tmp_path / "own.csv", folder).images["readable"].all()
 
 
 def test_template_overwrites_nothing_and_stays_out_of_the_data(root, tmp_path, tree, monkeypatch):

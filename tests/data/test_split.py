@@ -22,7 +22,7 @@ def image_set(group, y, body_part="hand", width=400, part="", grouped_by="copies
     ids = [f"i{i:04d}" for i in range(n)]
     images = pd.DataFrame({"image_id": ids, "path": ids, "frame": 0, "exam": ids, "plane": "", "group": group})
     images = images.assign(official_part=part, body_part=body_part, view="", modality="radiograph", width=width)
-    images = images.assign(height=300, readable=readable, reason="").astype({"group": str})
+    images = images.assign(height=300, readable=readable, reason="", doubt="").astype({"group": str})
     labels = long_labels(pd.DataFrame({"y": np.asarray(y, float)}, index=ids))
     return ImageSet("made", "", Path("/made"), images, labels, box_table(), [], grouped_by)
 

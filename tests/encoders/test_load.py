@@ -1,5 +1,7 @@
 """Starting weights: every published form loads into the one-channel backbone; nothing starts at random unasked."""
 
+import argparse
+
 import pytest
 import timm
 import torch
@@ -64,6 +66,24 @@ def test_code_is_not_loaded(tmp_path, capsys):
     with pytest.raises(OrthoError, match="holds no weights that can be read safely"):
         load.load(backbone(), tmp_path / "code.pth", "resnet10t")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_full_dino_checkpoint_says_what_it_needs(tmp_path, coloured, zipped):
+    """The published full checkpoints keep the arguments of their training."""
+    teacher = {f"backbone.{name}": value for name, value in coloured.state_dict().items()}
+    full = {"teacher": teacher, "args": argparse.Namespace(arch="resnet50"), "epoch": 100}
+    torch.save(full, tmp_path / "full.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(OrthoError, match=r"full\.pth holds no weights that can be read safely: .*argparse\.Namespace"):
+        load.load(backbone(), tmp_path / "full.pth", "resnet10t")
+    torch.save(full["teacher"], tmp_path / "teacher.pth")  # as the message says
+    load.load(backbone(), tmp_path / "teacher.pth", "resnet10t")
+
+
+def test_a_checkpoint_of_the_student_alone_is_said(tmp_path, coloured):
+    torch.save({"student": coloured.state_dict(), "epoch": 3}, tmp_path / "student.pth")
+    with pytest.raises(OrthoError, match=r"holds only the student of a DINO training \(its keys: student, epoch\)"):
+        load.load(backbone(), tmp_path / "student.pth", "resnet10t")
 
 
 def test_a_classifier_is_never_taken_from_the_file(tmp_path, coloured):

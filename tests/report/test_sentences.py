@@ -147,6 +147,7 @@ def test_audit_names_every_count():
     assert "with a copy in another: none; pixel-identical: none." in clean
     nothing = dict.fromkeys(counts, 0) | {"images": 12, "leaked": {}, "leaked_identical": {}}
     assert sentences.audit(nothing) == "- No truncated or turned file and no copy among 12 images."
+    assert sentences.audit(nothing | {"implausible": 2}).startswith("- 2 pictures constant, nearly black or white,")
     turned = sentences.audit(nothing | {"exif_rotated": 1})
     assert turned == "- 0 truncated files of 12; 1 file to be turned by the EXIF tag."
 

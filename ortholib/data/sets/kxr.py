@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ortholib import wording
 from ortholib.data import table
 
 NAME = re.compile(r"kxr_sq_bu(\d\d)\.(txt|csv)", re.IGNORECASE)
@@ -81,7 +82,7 @@ def _table(path: Path, notes: list[str]) -> list[dict]:
     try:
         (_, header), *rest = rows(path)
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not even a header
-        notes.append(f"{path.name}: no readable table ({str(error)[:60]}); left out")
+        notes.append(f"{path.name}: no readable table ({wording.one_line(error)}); left out")
         return []
     at = {name.upper(): i for i, name in enumerate(header)}
     barcode = f"{visit}BARCDBU"

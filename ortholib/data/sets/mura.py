@@ -177,7 +177,7 @@ def _reconciled(
     for absent, rows in table[~folder.isin(regions)].groupby(folder):
         notes.append(f"{absent}: no such folder; its {len(rows)} images in {name} are left out")
     table = table[folder.isin(regions)].drop_duplicates("image_id")
-    found, said = missing(table, own[["path", "width", "height", "reason", "image_id"]], name)
+    found, said = missing(table, own[["path", "width", "height", "reason", "doubt", "image_id"]], name)
     notes += said
     facts = pd.concat([own[FACTS], table[FACTS]]).drop_duplicates("image_id")  # of the file, where there is one
     return found.drop(columns="path").merge(facts, on="image_id", validate="one_to_one")

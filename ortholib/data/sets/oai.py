@@ -207,8 +207,8 @@ def _with_missing(files: pd.DataFrame, knees: pd.DataFrame, notes: list[str]) ->
         names = ", ".join(rows["image_id"][:4])
         notes.append(f"{visit}: {len(rows)} films were read but are not on disk ({names}); listed as unreadable")
     absent = absent.assign(path=absent["image_id"], width=0, height=0, reason="missing file", plane="bilateral")
-    columns = ["image_id", "path", "patient", "visit", "plane", "width", "height", "reason"]
-    return pd.concat([files[columns], absent[columns]], ignore_index=True)
+    columns = ["image_id", "path", "patient", "visit", "plane", "width", "height", "reason", "doubt"]
+    return pd.concat([files[columns], absent.reindex(columns=columns)], ignore_index=True)
 
 
 def _labels(knees: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
