@@ -141,7 +141,7 @@ def case(row: dict, number: int) -> Case:
         window(dataset, c11.Window(40, 20), row)  # C.11.2.1.2.1: "no meaning for other Images"
     refused = "deflated" if row["syntax"] == uid.DeflatedExplicitVRLittleEndian else ""
     name = f"{number:03d} " + ", ".join(f"{key} {said(value)}" for key, value in row.items() if value != "none")
-    return Case(name, written(dataset, row["syntax"]), shown, refused)
+    return Case(name, written(dataset, row["syntax"]), [] if refused else shown, refused)
 
 
 def said(value) -> str:

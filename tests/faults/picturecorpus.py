@@ -119,7 +119,7 @@ def tiff_case(name: str, row: dict, rng) -> Case:
         case "RGB":
             grey = luma(whole(shown, bits))
         case "CMYK":
-            ink = whole(shown, bits) / 255
+            ink = np.rint(whole(shown, bits)) / 255  # 8 bits a channel, then mixed
             grey = luma(255 * (1 - ink[..., :3]) * (1 - ink[..., 3:]))
         case "YCbCr":
             grey = luma(from_ycbcr(shown))
@@ -132,7 +132,7 @@ def tiff_case(name: str, row: dict, rng) -> Case:
                 grey = 255 - grey
     turned = {1: grey, 3: grey[::-1, ::-1], 6: np.rot90(grey, -1)}[row["orientation"]]
     common = not row["planar"] and row["sample"] not in ("int8", "float16") and row["photometric"] != "CMYK"
-    common = common and not (row["alpha"] and row["photometric"] in GREY and bits == 16)
+    common = common and not (row["alpha"] and row["photometric"] == "WhiteIsZero")
     return Case(name, tiff(values, row, extra), [turned], "" if common else RARE)
 
 

@@ -4,7 +4,7 @@ import picturecorpus
 import pytest
 from test_dicom_corpus import fault
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
 
 def test_every_picture_is_shown_as_its_specification_says(tmp_path):
