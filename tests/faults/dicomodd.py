@@ -4,9 +4,10 @@ import io
 
 import c11
 import dicomcorpus
+import dicompixels
 import numpy as np
 import pydicom
-from dicomcorpus import Case
+from judge import Case
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
 
@@ -16,21 +17,21 @@ ROW = {name: values[0] for name, values in dicomcorpus.FACTORS.items()} | {
     "photometric": "MONOCHROME2",
     "window": "none",
 }
-STORED = dicomcorpus.whole_numbers(ROW, 1, np.random.default_rng(0))[0]
+STORED = dicompixels.whole_numbers(ROW, 1, np.random.default_rng(0))[0]
 WINDOWED = {"WindowCenter": 1000, "WindowWidth": 900}
 SHOWN = [c11.shown(STORED[0], c11.Grey(window=c11.Window(1000, 900)))]
 SIGNED = STORED - 2048
 
 
 def made(stored: np.ndarray = STORED, row: dict | None = None, **elements) -> FileDataset:
-    dataset = dicomcorpus.plain(ROW | (row or {}), stored)
+    dataset = dicompixels.plain(ROW | (row or {}), stored)
     for name, value in elements.items():
         setattr(dataset, name, value)
     return dataset
 
 
 def data(dataset: FileDataset, syntax=uid.ExplicitVRLittleEndian) -> bytes:
-    return dicomcorpus.written(dataset, syntax)
+    return dicompixels.written(dataset, syntax)
 
 
 def bare(dataset: FileDataset, implicit: bool) -> bytes:
@@ -57,11 +58,11 @@ def table(count: int, entries: np.ndarray, bits: int = 16) -> Dataset:
 def streamed(stored: np.ndarray, row: dict, syntax, **elements) -> bytes:
     """Compressed by GDCM as `row` says; elements: what the header says all the same."""
     row = ROW | row | {"syntax": syntax}
-    dataset = dicomcorpus.plain(row, stored)
-    dicomcorpus.encode(dataset, stored, row)
+    dataset = dicompixels.plain(row, stored)
+    dicompixels.encode(dataset, stored, row)
     for name, value in elements.items():
         setattr(dataset, name, value)
-    return dicomcorpus.written(dataset, syntax)
+    return dicompixels.written(dataset, syntax)
 
 
 def floating(values: np.ndarray) -> bytes:
@@ -72,8 +73,8 @@ def floating(values: np.ndarray) -> bytes:
 
 def labelled(syntax: str) -> bytes:
     dataset = made()
-    dicomcorpus.replace_pixels(dataset, uid.UID(syntax), pydicom.encaps.encapsulate([bytes(range(200))]))
-    return dicomcorpus.written(dataset, uid.UID(syntax))
+    dicompixels.replace_pixels(dataset, uid.UID(syntax), pydicom.encaps.encapsulate([bytes(range(200))]))
+    return dicompixels.written(dataset, uid.UID(syntax))
 
 
 def cases() -> list[Case]:
@@ -133,7 +134,7 @@ def cases() -> list[Case]:
         Case("a photometric interpretation of no standard",
              data(made(PhotometricInterpretation="NONSENSE")), [], "NONSENSE|Photometric ?Interpretation"),
         Case("MPEG2", labelled("1.2.840.10008.1.2.4.100"), [], "MPEG2|4\\.100"),
-        Case("HTJ2K that is none", labelled("1.2.840.10008.1.2.4.201"), [], "."),
+        Case("HTJ2K that is none", labelled("1.2.840.10008.1.2.4.201"), [], "HTJ2K|4\\.201"),
         Case("a private transfer syntax", labelled("1.2.826.0.1.3680043.99.1"), [],
              "(?i)680043\\.99\\.1|transfer syntax"),
     ]  # fmt: skip

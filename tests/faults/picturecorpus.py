@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import pairwise
 from c11 import luma
-from dicomcorpus import Case, field
+from dicompixels import field
+from judge import Case
 from PIL import Image
 
 SAMPLES = {  # name -> (bits, TIFF's SampleFormat: 1 unsigned, 2 signed, 3 floating point)

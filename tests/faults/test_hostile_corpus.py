@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dicomcorpus
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 FILES, SECONDS, MIB = 1500, 20, 2048
 # one process reads all: what it saw of each file, and its own and its workers' peak of memory at the end
 READER = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from pathlib import Path
 sys.addaudithook(lambda event, args: event == "pickle.find_class" and sys.exit(f"a pickle was read: {args}"))
 from ortholib.data import files
@@ -36,7 +37,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         problem, reason = f"escaped: {error!r}", ""
     seen = {"seconds": time.monotonic() - start, "reason": reason, "problem": problem}
     print(json.dumps({"name": path.name, **seen}), flush=True)
-workers = Path(f"/proc/self/task/{__import__('os').getpid()}/children").read_text().split()
+workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 peaks = [line.split()[1] for pid in workers for line in Path(f"/proc/{pid}/status").open() if line.startswith("VmHWM")]
 ours = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(json.dumps({"kib": max(*ours, *map(int, peaks))}))
@@ -89,12 +90,11 @@ def lying(data: bytes, rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
+def damaged(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """`count` files as (name, bytes), a quarter of them pictures, changed once or twice."""
+    rng = np.random.default_rng(seed)
     dicoms, pictures = list(dicomcorpus.cases(1)), list(picturecorpus.cases(1))
-    for number in range(FILES):
+    for number in range(count):
         is_picture = number % 4 == 3
         cases = pictures if is_picture else dicoms
         case = cases[rng.integers(len(cases))]
@@ -106,7 +106,14 @@ def folder(tmp_path_factory) -> Path:
             except Exception:  # what was cut or flipped before is no DICOM file any more
                 break
         ending = f".{case.name.split()[0].split('.')[-1]}" if is_picture else ".dcm"
-        (root / f"m{number:04d}{ending}").write_bytes(data)
+        yield f"m{number:04d}{ending}", data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("corpus")
+    for name, data in damaged(FILES, 0):
+        (root / name).write_bytes(data)
     return root
 
 

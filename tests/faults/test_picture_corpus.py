@@ -2,7 +2,7 @@
 
 import picturecorpus
 import pytest
-from test_dicom_corpus import fault
+from judge import fault
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
