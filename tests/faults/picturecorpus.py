@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pairwise
 from c11 import luma
-from dicompixels import field
+from dicompixels import field, ybr
 from judge import Case
 from PIL import Image
 
@@ -111,6 +111,8 @@ def tiff_case(name: str, row: dict, rng) -> Case:
     if row["photometric"] == "LAB":  # greys and weak colours: all of them within sRGB
         values[..., 1:] = np.rint((share[..., 1:] - 0.5) * 16)
         values[..., 0] = np.rint(40 + share[..., 0] * 180)
+    if row["photometric"] == "YCbCr":  # of colours that there are
+        values = ybr(values).astype(np.int64)
     extra, shown = {}, values[..., :channels]
     match row["photometric"]:
         case "palette":
