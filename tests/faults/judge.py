@@ -29,7 +29,10 @@ def fault(path: Path, case: Case) -> str:
     if files.frames(path) != len(case.frames):
         return f"{files.frames(path)} frames, expected {len(case.frames)}"
     for number, expected in enumerate(case.frames):
-        got = files.read(path, frame=number)
+        try:
+            got = files.read(path, frame=number)
+        except files.UNREADABLE as error:
+            return f"inspected, but not read: {files.reason(error)}"
         if got.shape != expected.shape:
             return f"{got.shape}, expected {expected.shape}"
         off = np.abs(got - np.rint(expected))
