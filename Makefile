@@ -51,7 +51,7 @@ test-book: $(STAMP) ## open every page of the built book in chromium, offline (r
 		echo "test-book needs a browser: sudo apt-get install chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/report/test_book.py
 
-test-faults: $(STAMP) ## hostile input: thousands of damaged files, tables and archives through the readers
+test-faults: $(STAMP) ## files of every kind against the standards; thousands of damaged files, tables and archives
 	$(BIN)/python -m pytest -m faults tests/faults
 
 lab: $(STAMP) ## open the notebooks in JupyterLab, kernel installed
