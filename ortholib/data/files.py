@@ -64,7 +64,7 @@ def examine(path: Path, page: int = 0) -> tuple[int, int, str, str]:
                 width, height = image.size
                 image.draft("L", (1, 1))
                 found = plausible.doubt([to_gray(image)])
-                if orientation(image) >= 5:
+                if orientation(image) >= 5:  # of TIFFs no more: size and picture are turned already
                     width, height = height, width
         return width, height, "", _implausible(path, page, found) if found else ""
     except UNREADABLE as error:
@@ -84,9 +84,10 @@ def read(path: Path, size: int | None = None, frame: int = 0) -> np.ndarray:
         target = _target(image, size)
         if size is not None:
             image.draft("L", target)
-        shown = _resized(to_gray(image), target)
-        # the tag is read from the opened file: a converted image no longer carries it
-        turn = TURNS.get(orientation(image))
+        shown = to_gray(image)
+        image.load()
+        # of the opened file: a converted image carries no tag; after loading, by which Pillow turns a TIFF itself
+        turn, shown = TURNS.get(orientation(image)), _resized(shown, target)
         return np.asarray(shown.transpose(turn) if turn is not None else shown)
 
 
@@ -150,6 +151,8 @@ def to_gray(image: Image.Image) -> Image.Image:
             return Image.merge("CMYK" if len(bands) == 4 else "RGB", bands).convert("L")
         return Image.fromarray(255 - shown if deep.white_is_zero(image) else shown)
     if image.mode == "LAB":
+        if getattr(image, "tag_v2", {}).get(deep.PLANAR) == 2:
+            raise ValueError("LAB in separate planes (planar), which is not read; save it interleaved")
         spaces = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
         options = {"outputMode": "RGB", "flags": ImageCms.Flags.NOOPTIMIZE}  # its tables are 4 levels off
         image = ImageCms.profileToProfile(image, *spaces, ImageCms.Intent.RELATIVE_COLORIMETRIC, **options)
@@ -225,6 +228,8 @@ def _open(path: Path, frame: int = 0) -> Image.Image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{width} x {height} pixels")
+        if image.format == "TIFF" and orientation(image) >= 5:
+            image.load_read = image.fp.read  # no memory map: Pillow 13 maps it with its sides swapped
     except BaseException:
         image.close()
         raise

@@ -271,3 +271,21 @@ def test_what_is_read_has_the_size_that_letterbox_says(tmp_path, width, height, 
     inside[y0:y1, x0:x1] = True
     assert (canvas[inside] > 250).all() and not canvas[~inside].any()
     assert abs((x0 + x1) - size) <= 1 and abs((y0 + y1) - size) <= 1  # centred
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_deflate"])
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "RGB"])
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+def test_a_tiff_is_turned_once(tmp_path, mode, compression, tag):
+    """Pillow turns TIFFs itself when it loads them, and maps uncompressed ones with their sides swapped."""
+    ramp = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
+    exif = Image.Exif()
+    exif[files.ORIENTATION] = tag
+    whole = ramp.astype(np.uint16) * 257
+    image = Image.fromarray(whole) if mode == "I;16" else Image.fromarray(ramp).convert(mode)
+    file = tmp_path / "turned.tif"
+    image.save(file, compression=compression, exif=exif)
+    expected = {1: ramp, 3: ramp[::-1, ::-1], 6: np.rot90(ramp, -1), 8: np.rot90(ramp)}[tag]
+    assert np.abs(files.read(file).astype(int) - expected).max() <= 1
+    assert files.inspect(file)[:2] == expected.shape[::-1]
+    assert files.read(file, size=10).shape == tuple(side // 2 for side in expected.shape)
