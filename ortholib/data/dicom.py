@@ -31,6 +31,7 @@ MAX_BYTES = 2**29  # of one file: all of it is held in memory
 MAX_PIXELS = 2**25  # of one frame: 34 million, a stitched film of both legs has 30
 MAX_VOXELS = 2**27  # of all frames
 JP2 = b"\x00\x00\x00\x0cjP  "  # how a file of boxes begins; the standard wants the bare code stream
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NATIVE = {  # (implicit VR, little endian) of a file that names no transfer syntax
     (True, True): ImplicitVRLittleEndian,
     (False, True): ExplicitVRLittleEndian,
@@ -71,6 +72,8 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
     """Frames (n, H, W) uint8 of a file, all of them by default. Raises ValueError for what cannot be decoded."""
     dataset = read(path)
     n = _shape(dataset)[0]
+    if not any(name in dataset for name in PIXELS):
+        raise ValueError("a DICOM file without pixels (no PixelData)")
     wanted = range(n) if frames is None else frames
     if outside := [frame for frame in wanted if not 0 <= frame < n]:
         raise ValueError(f"frame {outside[0]} of a file that holds {n}")
@@ -80,6 +83,8 @@ def planes(path: Path, frames: list[int] | None = None) -> np.ndarray:
             return np.stack([voi.shown(dataset, _decoded(dataset, frame, n), frame) for frame in wanted])
         except Exception as error:  # its plugins raise anything on damaged pixels
             text = "truncated" if "less than expected" in str(error) else f"DICOM pixels: {_words(error)}"
+            if isinstance(error, AttributeError | LookupError | TypeError):  # an element absent, or of a wrong kind
+                text = f"a DICOM header that cannot be used: {_words(error)}"
             raise ValueError(text) from error
 
 

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from dicoms import by_gdcm, encapsulated, item, lut, make, written
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_modality_lut, apply_rescale, apply_voi, apply_windowing
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -565,3 +566,14 @@ def test_reasons_are_whole(tmp_path):
         dicom.planes(path)
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / ("x" * 90)))):
         gdcmworker.decode(tmp_path / ("x" * 90), 0)
+
+
+def test_a_file_without_pixels_says_so(tmp_path):
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "a.dcm")
+    assert files.inspect(tmp_path / "a.dcm")[2] == "a DICOM file without pixels (no PixelData)"
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    del dataset.BitsAllocated
+    dataset.save_as(tmp_path / "b.dcm")
+    assert "BitsAllocated" in files.inspect(tmp_path / "b.dcm")[2]
