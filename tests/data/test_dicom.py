@@ -576,4 +576,4 @@ def test_a_file_without_pixels_says_so(tmp_path):
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     del dataset.BitsAllocated
     dataset.save_as(tmp_path / "b.dcm")
-    assert "BitsAllocated" in files.inspect(tmp_path / "b.dcm")[2]
+    assert "Bits Allocated" in files.inspect(tmp_path / "b.dcm")[2]
