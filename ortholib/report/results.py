@@ -200,12 +200,12 @@ def _stage(run: Path, staging: Path) -> None:
             withheld |= _figures(cell)
         else:
             shown |= _figures(cell)
-    known = [name for name in (*shown, *withheld) if name != "*"]
+    known = [name for name in (*shown, *withheld) if not name.startswith("*")]  # such a pattern fits too much
     unknown = [f.stem for f in (run / "figures").glob("*") if not any(fnmatch(f.stem, name) for name in known)]
     if unknown:
         raise OrthoError(
-            f'{run / "figures"}: no cell holds `run.figure(..., "{min(unknown)}", ...)` with its name written out, so '
-            "it cannot be told whether it shows radiographs. Write the name out and run the chapter again."
+            f'{run / "figures"}: no cell holds `run.figure(..., "{min(unknown)}", ...)` with its name, or how it '
+            "begins, written out, so it cannot be told whether it shows radiographs. Write it out and run it again."
         )
     hidden = [f"{name}.*" for name in withheld]
     shutil.copytree(run, staging, ignore=shutil.ignore_patterns("run.log", "*.svg", "private", *hidden))
@@ -222,7 +222,7 @@ def _stage(run: Path, staging: Path) -> None:
 
 def _figures(cell) -> set[str]:
     """Names of the figures that a cell keeps with `run.figure(figure, "name", ...)`, as patterns: `f"name-{i}"` is
-    `name-*`."""
+    `name-*`, and a name from elsewhere `*`."""
     calls = ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else []
     kept = [c for c in calls if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "figure" and len(c.args) > 1]
     names = (call.args[1].values if isinstance(call.args[1], ast.JoinedStr) else [call.args[1]] for call in kept)

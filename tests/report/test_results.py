@@ -391,6 +391,23 @@ def test_figures_of_unknown_origin_are_refused(home):
     assert not list((home / "results").rglob("*.p*"))
 
 
+@pytest.mark.parametrize(("name", "kept"), [('f"grid-{i}"', True), ('f"{part}-3"', False), ("name", False)])
+def test_figures_of_a_loop_are_known_by_how_their_names_begin(home, name, kept):
+    run = madeup.finished(home)
+    (run / "figures" / "grid-3.png").write_bytes(b"a plot")
+    notebook = nbformat.read(run / "notebook.ipynb", as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(f"run.figure(plot, {name}, alt)", id="loop"))
+    nbformat.write(notebook, run / "notebook.ipynb")
+    if kept:
+        assert (results.record(run) / "figures" / "grid-3.png").is_file()
+        notebook.cells[-1].metadata["tags"] = ["radiographs"]  # the same of a gallery: left out
+        nbformat.write(notebook, run / "notebook.ipynb")
+        assert not (results.record(run) / "figures" / "grid-3.png").exists()
+    else:
+        with pytest.raises(OrthoError, match=r'"grid-3".*cannot be told whether it shows radiographs'):
+            results.record(run)
+
+
 def test_predictions_that_name_a_place_are_refused(home):
     run = madeup.finished(home)
     for name in ("metrics.parquet", "predictions.parquet"):
