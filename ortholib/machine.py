@@ -1,5 +1,6 @@
 """What this machine computes with: device, precision, and the peak against which MFU is stated."""
 
+import ctypes
 import importlib.util
 import os
 import platform
@@ -26,6 +27,19 @@ def precision(device: torch.device) -> torch.dtype:
     units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # no public name yet
     has_units = any(getattr(torch.cpu, unit, lambda: False)() for unit in units)
     return torch.bfloat16 if has_units else torch.float32
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory instead of giving it back to the system and zeroing it anew at each step.
+
+    On 2 cores it doubled a forward pass of EfficientNet-Lite0 at 224 px (103 to 198 images/s) and a training step of it
+    in float32 (14 to 27). Only where that library is glibc; elsewhere nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None and platform.libc_ver()[0] == "glibc":
+        mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large block
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        mallopt(-2, 2**28)  # M_TOP_PAD
 
 
 def peak_tflops(device: torch.device) -> float | None:

@@ -110,7 +110,14 @@ class Finetune:
     patience: epochs without a better validation metric after which training stops.
     start: side of the training images in the first epoch, as a fraction of `size`; it grows to 1 over the first two
     thirds of the epochs. Small images cost less, and a network from random weights gets going on them sooner.
+    finish: side of the training images in the last third, as a fraction of `size`, at which the network is evaluated.
     ema: decay per step of the averaged weights, which are the ones evaluated and kept.
+    recalibrate: batches of training images, as they are, over which the batch norms of the averaged network take their
+    statistics before it is evaluated; 0: a running average like the weights.
+    head: `softmax`, or for grades in order `cumulative` or `continuation` (see `classify.heads`).
+    zero_head: whether the classifier starts at zero, so that its random numbers do not shake pretrained weights.
+    layer_decay: factor on the learning rate from each layer to the one below.
+    drop_path: share of the residual branches left out in training, in the last layer (the first: none).
     """
 
     recipe: ClassVar[str] = "finetune/1"
@@ -139,6 +146,12 @@ class Finetune:
     shift: float = 0.05
     contrast: float = 0.2
     flip: float = 0.0
+    finish: float = 1.0
+    recalibrate: int = 0
+    head: str = "softmax"
+    zero_head: bool = False
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
 
 
 @dataclass(frozen=True, config=STRICT)

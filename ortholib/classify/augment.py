@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ortholib.encoders.preprocess import MEAN, STD
+from ortholib.encoders.preprocess import IMAGENET, Grey
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ def random_draws(seed: int, step: int, n: int) -> np.ndarray:
     return np.random.default_rng([seed, step]).uniform(-1, 1, (7, n)).astype(np.float32)
 
 
-def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int, side: int | None = None) -> torch.Tensor:
+def augment(
+    batch: torch.Tensor, ranges: Augmentation, seed: int, step: int, side: int | None = None, grey: Grey = IMAGENET
+) -> torch.Tensor:
     """uint8 (B, S, S) -> normalised float32 (B, 1, side, side), each image changed by its own random draw.
 
-    side: of the result, by averaging areas; None keeps S.
+    side: of the result, by averaging areas; None keeps S. grey: what values are shifted and scaled by.
     """
     draws = torch.from_numpy(random_draws(seed, step, len(batch))).to(batch.device)
     angle, zoom, dx, dy, bright, gain, flip = draws
@@ -52,4 +54,4 @@ def augment(batch: torch.Tensor, ranges: Augmentation, seed: int, step: int, sid
         images = F.interpolate(images, (side, side), mode="area")
     images = images * (1 + gain * ranges.contrast)[:, None, None, None]
     images = images + (127.5 * bright * ranges.contrast)[:, None, None, None]
-    return images.clamp_(0, 255).div_(255 * STD).sub_(MEAN / STD)
+    return images.clamp_(0, 255).div_(255 * grey.std).sub_(grey.mean / grey.std)

@@ -13,14 +13,16 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from timm.optim import param_groups_layer_decay
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from ortholib import machine as devices
 from ortholib import progress
+from ortholib.classify import heads
 from ortholib.classify.augment import Augmentation, augment
 from ortholib.data.labelled import Labelled, predictions
-from ortholib.encoders import load
-from ortholib.encoders.preprocess import normalise
+from ortholib.encoders import depthwise, load, registry
+from ortholib.encoders.preprocess import IMAGENET, Grey, normalise
 from ortholib.errors import OrthoError, UsageError
 from ortholib.metrics.scores import confusion, expected_grade, kappa, roc_auc, youden_threshold
 from ortholib.settings import Finetune
@@ -68,13 +70,13 @@ def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None
         raise OrthoError(
             f"batch {settings.batch} does not fit {len(training)} training images; expected 2 to {len(training)}."
         )
-    model = load.build(settings.backbone, weights, settings.seed, len(data.classes))
-    model = model.to(device, memory_format=torch.channels_last)
+    devices.keep_memory()
+    model = load.build(settings.backbone, weights, settings.seed, len(data.classes), settings.drop_path)
+    model = heads.put(model, settings.head, len(data.classes), settings.zero_head)
+    model = depthwise.quicken(model.to(device, memory_format=torch.channels_last), dtype)
+    grey = registry.grey(settings.initial)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(_groups(model, settings), lr=settings.learning_rate, fused=True)
     weight = _class_weights(data, settings).to(device)
     ranges = Augmentation(settings.rotation, settings.scale, settings.shift, settings.contrast, settings.flip)
     batches = Batches(data, device)
@@ -94,7 +96,7 @@ def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None
         for i in steps:
             step = epoch * steps_per_epoch + i
             index = order[i * settings.batch : (i + 1) * settings.batch]
-            images = augment(batches(index), ranges, settings.seed, step, side)
+            images = augment(batches(index), ranges, settings.seed, step, side, grey)
             images = images.contiguous(memory_format=torch.channels_last)
             target = torch.from_numpy(data.y[index]).to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -113,8 +115,10 @@ def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None
             raise OrthoError(
                 f"the loss is {train_loss} in epoch {epoch + 1}; lower learning_rate {settings.learning_rate}."
             )
+        if settings.recalibrate:
+            _recalibrate(average.module, batches, order[: settings.recalibrate * settings.batch], dtype, grey)
         validation = np.flatnonzero(data.part == "val")
-        probability = predict(average.module, batches, validation, dtype)
+        probability = predict(average.module, batches, validation, dtype, grey)
         metric = selection_metric(data.y[validation], probability, data.kind)
         row = {
             "epoch": epoch + 1,
@@ -136,16 +140,18 @@ def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None
             state |= {"best": best, "best_metric": metric, "best_epoch": epoch}
         _save(folder, state, model, average, optimizer)
         print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-    return _finish(data, settings, folder, state, average.module, batches, dtype)
+    return _finish(data, settings, folder, state, average.module, batches, dtype, grey)
 
 
-def predict(model: torch.nn.Module, batches: Batches, index: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+def predict(
+    model: torch.nn.Module, batches: Batches, index: np.ndarray, dtype: torch.dtype, grey: Grey = IMAGENET
+) -> np.ndarray:
     """Class probabilities (n, k) float64 of the images `index`, in evaluation mode."""
     model.eval()
     rows = []
     with torch.inference_mode():
         for start in range(0, len(index), 64):
-            images = normalise(batches(index[start : start + 64])).contiguous(memory_format=torch.channels_last)
+            images = normalise(batches(index[start : start + 64]), grey).contiguous(memory_format=torch.channels_last)
             with torch.autocast(batches.device.type, dtype, enabled=dtype != torch.float32):
                 logits = model(images)
             rows.append(logits.double().softmax(1).cpu().numpy())
@@ -165,9 +171,27 @@ def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float
 
 
 def training_side(settings: Finetune, epoch: int) -> int:
-    """Side in pixels of the training images in an epoch: from `start` x size up to size, in steps of 32."""
-    grown = min(1.0, settings.start + (1 - settings.start) * epoch / (2 / 3 * settings.epochs))
+    """Side in pixels of the training images in an epoch: from `start` x size up to `finish` x size, in steps of 32."""
+    grown = min(
+        settings.finish, settings.start + (settings.finish - settings.start) * epoch / (2 / 3 * settings.epochs)
+    )
     return settings.size if grown == 1 else min(settings.size, max(32, 32 * round(grown * settings.size / 32)))
+
+
+def _groups(model: torch.nn.Module, settings: Finetune) -> list[dict]:
+    """The optimizer's groups: without weight decay what has one dimension, by layers where their rates differ."""
+    if settings.layer_decay != 1:
+        return param_groups_layer_decay(model, settings.weight_decay, layer_decay=settings.layer_decay)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _recalibrate(model: torch.nn.Module, batches: Batches, index: np.ndarray, dtype: torch.dtype, grey: Grey) -> None:
+    """Batch norms of an averaged network take the statistics of these images at full size."""
+    shown = (normalise(batches(part), grey) for part in np.array_split(index, -(-len(index) // 64)))
+    with torch.no_grad(), torch.autocast(batches.device.type, dtype, enabled=dtype != torch.float32):
+        update_bn((images.contiguous(memory_format=torch.channels_last) for images in shown), model)
 
 
 def _class_weights(data: Labelled, settings: Finetune) -> torch.Tensor:
@@ -188,7 +212,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, settings: Finetune, step: int, t
     else:
         factor = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
     for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * factor
+        group["lr"] = settings.learning_rate * factor * group.get("lr_scale", 1.0)
 
 
 def _load(folder: Path, model, average, optimizer) -> dict:
@@ -214,13 +238,13 @@ def _save(folder: Path, state: dict, model, average, optimizer) -> None:
     partial.replace(folder / "checkpoint.pt")
 
 
-def _finish(data, settings, folder, state, model, batches, dtype) -> dict:
+def _finish(data, settings, folder, state, model, batches, dtype, grey) -> dict:
     model.load_state_dict(state["best"])
     save_file(state["best"], folder / "weights.safetensors", {"backbone": settings.backbone, "in_chans": "1"})
     history = pd.DataFrame(state["history"])
     history.to_parquet(folder / "history.parquet")
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
-    probability = predict(model, batches, scored, dtype)
+    probability = predict(model, batches, scored, dtype, grey)
     frame = predictions(data, settings, scored, probability)
     frame.to_parquet(folder / "predictions.parquet")
     threshold = None

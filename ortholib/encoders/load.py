@@ -23,7 +23,7 @@ def resnet50_tiny(pretrained: bool = False, **options) -> torch.nn.Module:
     return timm.create_model("resnet50", pretrained=pretrained, **TINY, **options)
 
 
-def build(name: str, weights: Path | None, seed: int, classes: int = 0) -> torch.nn.Module:
+def build(name: str, weights: Path | None, seed: int, classes: int = 0, drop_path: float = 0.0) -> torch.nn.Module:
     """The network timm knows by `name`, with one input channel and `classes` outputs (0: its features), at its initial
     weights: those of a file (see `load`), or random ones. seed: of everything that no file gives.
 
@@ -34,6 +34,7 @@ def build(name: str, weights: Path | None, seed: int, classes: int = 0) -> torch
         raise UsageError(f"backbone '{name}' is unknown to timm; close to it: {close}.")
     torch.manual_seed(seed)
     options = {"dynamic_img_size": True} if name.startswith("vit") else {}
+    options |= {"drop_path_rate": drop_path} if drop_path else {}
     # pretrained=False: timm never looks for a network
     network = timm.create_model(name, pretrained=False, in_chans=1, num_classes=classes, **options)
     if weights is not None:
@@ -56,7 +57,10 @@ def load(network: torch.nn.Module, path: Path, name: str) -> None:
         )
     classifier = f"{network.default_cfg['classifier']}."
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(classifier)}
-    found = {key: value for key, value in _state(path).items() if key in wanted or not _is_head(key)}
+    state = _state(path)
+    if "_conv_stem.weight" in state:
+        state = _in_order(state, network)
+    found = {key: value for key, value in state.items() if key in wanted or not _is_head(key)}
     for key, value in found.items():
         needed = wanted.get(key)
         if needed is not None and value.ndim == 4 and (value.shape[1], needed.shape[1]) == (3, 1):
@@ -95,6 +99,13 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
             "by which DINO is evaluated. Bring the full checkpoint, or the published backbone."
         )
     return state
+
+
+def _in_order(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """EfficientNet in the names of TensorFlow's port (`_conv_stem.weight`): its tensors come in timm's order."""
+    ours = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
+    theirs = [key for key in state if not key.endswith("num_batches_tracked")]
+    return dict(zip(ours, (state[key] for key in theirs), strict=True)) if len(ours) == len(theirs) else state
 
 
 def _objects(path: Path) -> str:

