@@ -21,6 +21,8 @@ from ortholib import paths
 from ortholib.errors import UsageError
 
 STRICT = ConfigDict(extra="forbid", strict=True)  # "18" is no number, and an unknown name is an error
+LEARNERS = ("XGBoost", "logistic regression", "kNN", "MLP")  # on embeddings
+STOCHASTIC = ("XGBoost", "MLP")  # those with luck of their own
 TRAINING_PARTS = "training parts"  # what a pretraining was shown where it was not every image
 
 
@@ -176,6 +178,57 @@ class Probe:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Embed:
+    """Settings of one embedding: what a frozen network gives of each image.
+
+    size: side in pixels of the stored squares, of which published weights are shown what their publisher shows them.
+    initial: published weights by their name in `encoders.registry`; `random` or a pretraining, whose network is
+    `backbone`. seed: of random weights. dataset, task, split: as of a `Finetune`.
+    """
+
+    recipe: ClassVar[str] = "embed/1"
+    operational: ClassVar[tuple[str, ...]] = ()
+
+    size: int
+    initial: str | Pretrain
+    backbone: str = ""
+    seed: int = 0
+    dataset: str = field(default="", kw_only=True)
+    task: str = field(default="", kw_only=True)
+    split: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Learn:
+    """Settings of one learner on the embedding `initial`, which is made first.
+
+    learner: `XGBoost`, `logistic regression`, `kNN` or `MLP`. tries: settings of it that are tried, of which
+    validation chooses (see `classify.learners`). seed: of the draws. dataset, task, split: as of a `Finetune`.
+    """
+
+    recipe: ClassVar[str] = "learn/1"
+    operational: ClassVar[tuple[str, ...]] = ()
+
+    initial: Embed
+    learner: str = "XGBoost"
+    tries: int = 6
+    seed: int = 0
+    dataset: str = field(default="", kw_only=True)
+    task: str = field(default="", kw_only=True)
+    split: str = field(default="", kw_only=True)
+
+    @property
+    def size(self) -> int:
+        """Of the embedded images."""
+        return self.initial.size
+
+    @property
+    def backbone(self) -> str:
+        """The network that embeds."""
+        return self.initial.backbone
+
+
+@dataclass(frozen=True, config=STRICT)
 class Transfer:
     """A trained classifier put to another set, as it is. initial: its training, which is made first."""
 
@@ -203,8 +256,8 @@ class Transfer:
         return self.initial.seed
 
 
-Settings = Finetune | Pretrain | Probe | Transfer
-KINDS = {shape.recipe.split("/")[0]: shape for shape in (Finetune, Pretrain, Probe, Transfer)}
+Settings = Embed | Finetune | Learn | Pretrain | Probe | Transfer
+KINDS = {shape.recipe.split("/")[0]: shape for shape in (Embed, Finetune, Learn, Pretrain, Probe, Transfer)}
 
 
 def parse(spec: Mapping) -> Settings:
@@ -246,15 +299,19 @@ def said(error: ValidationError) -> str:
     return words.replace("Input should be", "expected", 1)
 
 
-def on(asked: Finetune | Probe, dataset: str, task: str, split: str, **more) -> Finetune | Probe:
-    """The same settings, put to a set; `more` changes other settings."""
-    return replace(asked, dataset=dataset, task=task, split=split, **more)
+def on(asked: Finetune | Learn | Probe, dataset: str, task: str, split: str, seed: int = 0) -> Finetune | Learn | Probe:
+    """The same settings, put to a set and a seed, which published weights under a learner do not know."""
+    if isinstance(asked, Learn):
+        of_weights = seed if asked.initial.initial == "random" else 0
+        embedded = replace(asked.initial, dataset=dataset, task=task, split=split, seed=of_weights)
+        asked = replace(asked, initial=embedded)
+    return replace(asked, dataset=dataset, task=task, split=split, seed=seed)
 
 
 def named(initial: str | Settings) -> str:
     """What a start is called, as the ledger of published numbers names it: "random", "resnet50", "random, then DINO on
     fracatlas and kneekl, training parts". Of a training: what that one started from."""
-    if isinstance(initial, Finetune):
+    if isinstance(initial, Finetune | Embed):
         return named(initial.initial)
     if isinstance(initial, Pretrain):
         shown = initial.parts()

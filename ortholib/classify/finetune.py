@@ -22,35 +22,11 @@ from ortholib.classify import heads
 from ortholib.classify.augment import Augmentation, augment
 from ortholib.data.labelled import Labelled, predictions
 from ortholib.encoders import depthwise, load, registry
+from ortholib.encoders.batches import Batches
 from ortholib.encoders.preprocess import IMAGENET, Grey, normalise
 from ortholib.errors import OrthoError, UsageError
-from ortholib.metrics.scores import confusion, expected_grade, kappa, roc_auc, youden_threshold
+from ortholib.metrics.scores import selection_metric, youden_threshold
 from ortholib.settings import Finetune
-
-
-class Batches:
-    """Serves uint8 (B, S, S) batches of a `Labelled` on a device; pixels live on the GPU where they fit."""
-
-    def __init__(self, data: Labelled, device: torch.device):
-        self.device = device
-        rows = data.row
-        self.row = torch.from_numpy(np.ascontiguousarray(rows))
-        self.mirror = torch.from_numpy(data.mirror)
-        self.pixels = data.pixels
-        self.on_device = None
-        if device.type == "cuda" and data.pixels.nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0]:
-            self.on_device = torch.from_numpy(np.ascontiguousarray(data.pixels)).to(device)
-
-    def __call__(self, index: np.ndarray) -> torch.Tensor:
-        index = torch.from_numpy(index)
-        if self.on_device is not None:
-            batch = self.on_device[self.row[index].to(self.device)]
-        else:
-            batch = torch.from_numpy(self.pixels[self.row[index].numpy()])
-            if self.device.type == "cuda":
-                batch = batch.pin_memory().to(self.device, non_blocking=True)
-        mirror = self.mirror[index].to(self.device)
-        return torch.where(mirror[:, None, None], batch.flip(-1), batch) if mirror.any() else batch
 
 
 def train(data: Labelled, settings: Finetune, folder: Path, weights: Path | None) -> dict:
@@ -156,18 +132,6 @@ def predict(
                 logits = model(images)
             rows.append(logits.double().softmax(1).cpu().numpy())
     return np.concatenate(rows)
-
-
-def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float:
-    """What the best epoch is chosen by, on validation: ROC AUC (binary), quadratic kappa of the rounded
-    expected grade (ordinal). Not computable (one class) counts as the worst value."""
-    if kind == "binary":
-        value = roc_auc(y, probability[:, 1])[0]
-    else:
-        classes = probability.shape[1]
-        grade = expected_grade(probability)
-        value = kappa(confusion(y, grade, classes), "quadratic")[0]
-    return float(value) if np.isfinite(value) else -1.0
 
 
 def training_side(settings: Finetune, epoch: int) -> int:

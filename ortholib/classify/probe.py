@@ -11,24 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from ortholib import machine as devices
-from ortholib.classify.finetune import Batches, selection_metric
+from ortholib.classify import learners
 from ortholib.data.labelled import Labelled, predictions
+from ortholib.encoders import embed as frozen
 from ortholib.encoders import load
-from ortholib.encoders.preprocess import normalise
+from ortholib.encoders.batches import Batches
 from ortholib.errors import OrthoError
-from ortholib.metrics.scores import youden_threshold
+from ortholib.metrics.scores import selection_metric, youden_threshold
 from ortholib.settings import Probe
 
 HEADS = ("linear", "kNN")
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the logistic regression, on standardised features
-NEIGHBOURS = (5, 10, 20, 50, 100)
-TEMPERATURE = 0.07  # of the vote: weights exp(cosine / TEMPERATURE)
 
 
 def train(data: Labelled, settings: Probe, folder: Path, weights: Path | None) -> dict:
@@ -54,12 +48,12 @@ def train(data: Labelled, settings: Probe, folder: Path, weights: Path | None) -
         best = None
         for value, head in candidates(name, len(training)):
             head.fit(features[training], data.y[training])
-            probability = scores(head, features[validation], len(data.classes))
+            probability = learners.scores(head, features[validation], len(data.classes))
             metric = selection_metric(data.y[validation], probability, data.kind)
             tried.append({"head": name, "fraction": share, "value": value, "val_metric": metric})
             if best is None or metric > best[0]:
                 best = metric, head
-        probability = scores(best[1], features[scored], len(data.classes))
+        probability = learners.scores(best[1], features[scored], len(data.classes))
         frame = predictions(data, settings, scored, probability, name).assign(fraction=share)
         if data.kind == "binary" and share == 1:
             known = frame[frame["part"] == "val"]
@@ -86,23 +80,11 @@ def train(data: Labelled, settings: Probe, folder: Path, weights: Path | None) -
 def candidates(head: str, n: int):
     """(value tried, unfitted classifier) of a head; n training images."""
     if head == "linear":
-        for penalty in PENALTIES:
-            yield penalty, make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=500, tol=1e-3))
+        for penalty in learners.PENALTIES:
+            yield penalty, learners.logistic(penalty)
         return
-    for k in sorted({min(k, n) for k in NEIGHBOURS}):
-        yield k, KNeighborsClassifier(k, weights=vote, metric="cosine", algorithm="brute")
-
-
-def vote(distance: np.ndarray) -> np.ndarray:
-    """Weights of neighbours at these cosine distances (1 - cosine): Wu et al. 2018, arXiv 1805.01978, section 3.4."""
-    return np.exp((1 - distance) / TEMPERATURE)
-
-
-def scores(head, features: np.ndarray, classes: int) -> np.ndarray:
-    """(n, classes) probabilities; 0 for a class without a training image."""
-    probability = np.zeros((len(features), classes))
-    probability[:, head.classes_] = head.predict_proba(features)
-    return probability
+    for k in sorted({min(k, n) for k in learners.NEIGHBOURS}):
+        yield k, learners.nearest(k)
 
 
 def embed(data: Labelled, settings: Probe, weights: Path | None) -> np.ndarray:
@@ -114,21 +96,6 @@ def embed(data: Labelled, settings: Probe, weights: Path | None) -> np.ndarray:
     backbone = load.build(settings.backbone, weights, settings.seed)
     batches = Batches(data, device)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()
-
-    def run(index: np.ndarray) -> np.ndarray:
-        rows = []
-        for start in range(0, len(index), 64):
-            images = normalise(batches(index[start : start + 64])).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                rows.append(backbone(images).float().cpu().numpy())
-        return np.concatenate(rows)
-
-    with torch.inference_mode():
-        norms = [layer for layer in backbone.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
-        if weights is None and norms:
-            for layer in norms:
-                layer.momentum = None  # the mean over all batches
-                layer.train()
-            run(np.flatnonzero(data.part == "train"))
-            backbone.eval()
-        return run(np.arange(len(data.y)))
+    if weights is None:
+        frozen.calibrate(backbone, batches, np.flatnonzero(data.part == "train"), dtype)
+    return frozen.embed(backbone, batches, np.arange(len(data.y)), dtype)

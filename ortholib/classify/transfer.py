@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from ortholib import machine as devices
-from ortholib.classify.finetune import Batches, predict
+from ortholib.classify.finetune import predict
 from ortholib.data.labelled import Labelled, predictions
 from ortholib.encoders import load
+from ortholib.encoders.batches import Batches
 from ortholib.errors import OrthoError
 from ortholib.settings import Transfer
 

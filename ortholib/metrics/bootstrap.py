@@ -62,28 +62,51 @@ def bootstrap_draws(compute: Compute, groups, draws: int = DRAWS, seed: int = 0)
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
+def luck(seeds: int, seed: int = 0) -> Callable[[int], np.ndarray]:
+    """Weights (D, S) of S trainings in the next D draws, by the one function that is returned for all blocks of draws.
+
+    One draw takes S trainings with replacement. That alone would show (S - 1) / S of the variance between trainings, so
+    the weights stand apart from 1 / S by the root of S / (S - 1) more: they sum to 1, and some may be negative. Arms of
+    as many trainings share the weights, so that seeds which they have in common stay paired.
+    """
+    rng = np.random.default_rng([seed, seeds])
+
+    def drawn(draws: int) -> np.ndarray:
+        if seeds == 1:
+            return np.ones((draws, 1))
+        taken = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
+        return 1 / seeds + np.sqrt(seeds / (seeds - 1)) * (taken - 1 / seeds)
+
+    return drawn
+
+
 def bootstrap(
     metrics: Mapping[str, Callable[[np.ndarray], np.ndarray]] | Compute,
     groups,
     draws: int = DRAWS,
     seed: int = 0,
     keys: tuple[str, ...] = ("metric",),
+    drawn: Compute | None = None,
 ) -> pd.DataFrame:
     """Point value and percentile 95 % interval of every metric, one row each.
 
     `metrics`: name -> function of weights (D, n) giving (D,), or one such function giving name -> (D,).
-    `keys`: the columns that hold a name; several where names are tuples.
+    `keys`: the columns that hold a name; several where names are tuples. `drawn`: what gives the draws, where they vary
+    more than the groups (`luck`); default: what gives the point value.
     Columns: metric, value, low, high, n (rows), n_groups, draws (made), n_undefined_draws, reason (empty, or why a
     number is missing or to be read with care).
     """
     compute = metrics if callable(metrics) else lambda weights: {name: f(weights) for name, f in metrics.items()}
     codes, n_groups = group_codes(groups)
     point = compute(np.ones((1, len(codes))))
-    drawn = bootstrap_draws(compute, groups, draws, seed) if n_groups > 1 else {name: np.empty(0) for name in point}
+    if n_groups > 1:
+        found = bootstrap_draws(drawn or compute, groups, draws, seed)
+    else:
+        found = {name: np.empty(0) for name in point}
     rows = []
     for name, value in point.items():
-        low, high, n_undefined, reason = percentile_interval(float(value[0]), drawn[name], n_groups)
-        numbers = (float(value[0]), low, high, len(codes), n_groups, len(drawn[name]), n_undefined, reason)
+        low, high, n_undefined, reason = percentile_interval(float(value[0]), found[name], n_groups)
+        numbers = (float(value[0]), low, high, len(codes), n_groups, len(found[name]), n_undefined, reason)
         rows.append((*(name if len(keys) > 1 else [name]), *numbers))
     columns = [*keys, "value", "low", "high", "n", "n_groups", "draws", "n_undefined_draws", "reason"]
     return pd.DataFrame(rows, columns=columns)

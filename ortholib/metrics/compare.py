@@ -5,6 +5,7 @@ cancels in the difference. An arm's value is the mean over its seeds, in every d
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -53,8 +54,9 @@ def compare(
         arms[name].mean(names)  # refuses an unknown metric before anything is drawn
         if arms[name].n_classes == 2 and set(names) & set(CALLS) and name not in (thresholds or {}):
             raise UsageError(f"{sorted(set(names) & set(CALLS))} need a threshold; none is given for the arm '{name}'")
-    computes = {name: lambda weights, arm=arms[name]: arm.mean(names, weights) for name in needed}
-    table = paired(computes, arms[needed[0]].runs[0]["group"], pairs, draws, seed)
+    computes = {name: partial(arms[name].mean, names) for name in needed}
+    drawn = {name: arms[name].redrawn(names, seed) for name in needed}
+    table = paired(computes, arms[needed[0]].runs[0]["group"], pairs, draws, seed, drawn)
     table["reason"] = [_no_threshold(row, arms) or row.reason for row in table.itertuples()]
     for column, arm in (("seeds", "arm"), ("seeds_reference", "reference")):
         table[column] = [len(arms[name].runs) for name in table[arm]]
@@ -69,11 +71,17 @@ def _no_threshold(row, arms: dict[str, Arm]) -> str:
 
 
 def paired(
-    computes: Mapping[str, bootstrap.Compute], groups, pairs=None, draws: int = bootstrap.DRAWS, seed: int = 0
+    computes: Mapping[str, bootstrap.Compute],
+    groups,
+    pairs=None,
+    draws: int = bootstrap.DRAWS,
+    seed: int = 0,
+    drawn: Mapping[str, bootstrap.Compute] | None = None,
 ) -> pd.DataFrame:
     """The same from functions, for any metric: arm -> function of weights (D, n) giving metric -> (D,).
 
-    `groups` (n,): of the rows that the weights belong to, two at least (OrthoError). `pairs` as in `compare`.
+    `groups` (n,): of the rows that the weights belong to, two at least (OrthoError). `pairs` as in `compare`. `drawn`:
+    what gives the draws, where they vary more than the groups; default: `computes`.
 
     Columns: metric, arm, reference, value_arm, value_reference, difference, low, high (95 % interval: order statistics
     of the draws, so that it leaves out 0 exactly where p <= 0.05), se (standard deviation of the draws), p (two-sided,
@@ -88,11 +96,11 @@ def paired(
     pairs = pairs_of(computes, pairs)
     n, n_groups = count_groups(groups)
 
-    def together(weights):
+    def together(computes, weights):
         return {(name, arm): v for arm, f in computes.items() for name, v in f(weights).items()}
 
-    point = together(np.ones((1, n)))
-    drawn = bootstrap.bootstrap_draws(together, groups, draws, seed)
+    point = together(computes, np.ones((1, n)))
+    drawn = bootstrap.bootstrap_draws(partial(together, drawn or computes), groups, draws, seed)
     rows, differences = [], []
     for name in dict.fromkeys(name for name, _ in point):
         for arm, reference in pairs:

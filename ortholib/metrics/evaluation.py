@@ -1,6 +1,7 @@
 """From predictions to a table: every metric with its group-clustered interval, in long form."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,8 @@ def evaluate(
     """Every metric of one arm on one part, with interval: one row a metric.
 
     `predictions`: columns unit_id, group, y_true (0..k-1), score_0..score_{k-1} (probabilities), and `seed` where the
-    arm was trained several times: then value and every draw are the mean over seeds, which share units and draws.
+    arm was trained several times: then the value is the mean over seeds, which share units and draws, and in
+    every draw seeds are drawn like groups, so that the interval holds the luck of the training (`bootstrap.luck`).
     `names`: the metrics wanted (default all). `draws`, `seed`: of the bootstrap.
     `threshold`: for k = 2, the rule score_1 >= threshold, chosen on validation (`scores.youden_threshold`), one for
     all or seed -> one. Without it the metrics of calls are NaN and say so: 0.5 is not taken silently.
@@ -56,8 +58,8 @@ def evaluate(
 
     k = 2: roc_auc, average_precision, sensitivity, specificity, accuracy, f1, brier, ece, ppv, npv, mcc. k > 2:
     accuracy, balanced_accuracy, kappa_none, kappa_linear, kappa_quadratic by the most probable class and by the rounded
-    expected grade (`*_expectation`), mae, mae_expectation (expected grade not rounded), recall_c, auc_ovr_c,
-    auc_ovr_macro, brier, ece.
+    expected grade (`*_expectation`), mae, mae_expectation (expected grade not rounded), recall_c and
+    recall_expectation_c, auc_ovr_c, auc_ovr_macro, brier, ece.
 
     Columns: metric, value, low, high, n (units), n_groups, draws (made), n_undefined_draws, reason, seeds, seed_sd
     (standard deviation of the seeds' values, NaN for one), threshold (mean over seeds, where one was used).
@@ -67,7 +69,8 @@ def evaluate(
     arm = read_arm(predictions, threshold, specificity_threshold)
     point = pd.DataFrame([compute(None) for compute in arm.computes]).map(np.ndarray.item)  # one row a seed
     wanted = list(point.columns if names is None else names)
-    table = bootstrap.bootstrap(lambda weights: arm.mean(wanted, weights), arm.runs[0]["group"], draws, seed)
+    drawn = arm.redrawn(wanted, seed)
+    table = bootstrap.bootstrap(partial(arm.mean, wanted), arm.runs[0]["group"], draws, seed, drawn=drawn)
     table["reason"] = [_reason(row, arm) for row in table.itertuples()]
     table["seeds"] = len(arm.runs)
     table["seed_sd"] = point[wanted].std().to_numpy()
@@ -102,6 +105,16 @@ class Arm(NamedTuple):
         if unknown:
             raise UsageError(f"no metric {unknown} for {self.n_classes} classes; known: {list(values[0])}")
         return {name: np.mean([of_seed[name] for of_seed in values], axis=0) for name in names}
+
+    def redrawn(self, names: Iterable[str], seed: int = 0) -> Callable:
+        """The same for the next draws of a bootstrap, over trainings that are drawn too (`bootstrap.luck`)."""
+        names, luck = list(names), bootstrap.luck(len(self.runs), seed)
+
+        def compute(weights):
+            values, shares = [of_seed(weights) for of_seed in self.computes], luck(len(weights))
+            return {name: sum(shares[:, s] * of_seed[name] for s, of_seed in enumerate(values)) for name in names}
+
+        return compute
 
 
 def read_arm(
@@ -218,8 +231,7 @@ def _graded(y, proba) -> Callable:
             values[f"balanced_accuracy{suffix}"] = scores.balanced_accuracy(calls)
             for weighting in (None, "linear", "quadratic"):
                 values[f"kappa_{weighting or 'none'}{suffix}"] = scores.kappa(calls, weighting)
-            if not suffix:
-                values |= {f"recall_{c}": recall for c, recall in enumerate(scores.per_class_recall(calls).T)}
+            values |= {f"recall{suffix}_{c}": recall for c, recall in enumerate(scores.per_class_recall(calls).T)}
         values["mae"] = scores.mae(y, called[""], weights)
         values["mae_expectation"] = scores.mae(y, scores.expectation(proba), weights)
         areas = [ranking.areas(weights)[0] for ranking in rankings]

@@ -224,3 +224,15 @@ def ece(y_true, proba, weights=None) -> np.ndarray:
     gap = (proba.argmax(axis=1) == _as_classes(y_true, proba.shape[1])) - confidence
     weights = _as_weights(weights, len(gap))
     return _ratio(np.abs(_adder(bins, ECE_BINS, gap) @ weights.T).sum(0), weights.sum(1))
+
+
+def selection_metric(y: np.ndarray, probability: np.ndarray, kind: str) -> float:
+    """What the best epoch is chosen by, on validation: ROC AUC (binary), quadratic kappa of the rounded
+    expected grade (ordinal). Not computable (one class) counts as the worst value."""
+    if kind == "binary":
+        value = roc_auc(y, probability[:, 1])[0]
+    else:
+        classes = probability.shape[1]
+        grade = expected_grade(probability)
+        value = kappa(confusion(y, grade, classes), "quadratic")[0]
+    return float(value) if np.isfinite(value) else -1.0

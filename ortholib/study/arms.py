@@ -12,24 +12,29 @@ import pandas as pd
 
 from ortholib.encoders import registry
 from ortholib.errors import UsageError
-from ortholib.settings import Finetune, Pretrain, Probe, Transfer, on
+from ortholib.settings import STOCHASTIC, Embed, Finetune, Learn, Pretrain, Probe, Transfer, on
 
 FINETUNED, FROZEN, TRANSFERRED = "fine-tuned", "frozen", "transfer"
-USES = {Finetune: FINETUNED, Probe: FROZEN, Transfer: TRANSFERRED}  # what is done with the network an arm starts from
+USES = {
+    Finetune: FINETUNED,
+    Learn: FROZEN,
+    Probe: FROZEN,
+    Transfer: TRANSFERRED,
+}  # what is done with the network an arm starts from
 
 
 class Planned(NamedTuple):
     """One fit of an arm."""
 
     arm: str
-    settings: Finetune | Probe | Transfer
+    settings: Finetune | Learn | Probe | Transfer
 
 
 class Made(NamedTuple):
     """A planned fit, finished. fit: a `fits.Fit`."""
 
     arm: str
-    settings: Finetune | Probe | Transfer
+    settings: Finetune | Learn | Probe | Transfer
     fit: object
 
 
@@ -42,15 +47,21 @@ def parts(entry: str) -> tuple[str, str, str]:
 
 
 def plan(arms: Mapping[str, Finetune | Probe], sets: Iterable[str], seeds: int = 1) -> list[Planned]:
-    """Every arm on every set with every seed. An arm that names a data set of its own is put to that one alone; a
-    probe of pretrained weights is made once, as there is no luck in it."""
+    """Every arm on every set with every seed. An arm that names a data set of its own is put to that one alone; what
+    holds no luck, such as a probe of pretrained weights, is made once."""
     found = []
     for entry, (arm, asked) in product(sets, arms.items()):
         dataset, task, split = parts(entry)
         if asked.dataset in ("", dataset):
-            lucky = seeds if isinstance(asked, Finetune) or asked.initial == "random" else 1
+            lucky = seeds if _has_luck(asked) else 1
             found += [Planned(arm, on(asked, dataset, task, split, seed=seed)) for seed in range(lucky)]
     return found
+
+
+def _has_luck(asked: Finetune | Learn | Probe) -> bool:
+    if isinstance(asked, Learn):
+        return asked.learner in STOCHASTIC or asked.initial.initial == "random"
+    return isinstance(asked, Finetune) or asked.initial == "random"
 
 
 def with_labels(arms: Mapping[str, Finetune], share: float) -> dict[str, Finetune]:
@@ -87,12 +98,12 @@ def make(
     return [Made(*one, fit) for one, fit in zip(planned, made, strict=True)]
 
 
-def starts(planned: Iterable[Planned | Made]) -> list[Pretrain | Finetune]:
-    """The pretrainings and trainings that fits start from, each once, the earliest first."""
+def starts(planned: Iterable[Planned | Made]) -> list[Embed | Pretrain | Finetune]:
+    """The pretrainings, trainings and embeddings that fits start from, each once, the earliest first."""
     found = {}
     for one in planned:
         chain = [one.settings.initial]
-        while isinstance(chain[-1], Finetune | Pretrain):
+        while isinstance(chain[-1], Embed | Finetune | Pretrain):
             chain.append(chain[-1].initial)
         found |= dict.fromkeys(reversed(chain[:-1]))
     return list(found)
@@ -118,7 +129,7 @@ def available(arms: Mapping[str, Finetune | Probe], edition: str) -> tuple[dict,
         if start in registry.ENCODERS:
             network = registry.ENCODERS[start].network
             ways = [registry.way(start)] if registry.absent(start) else []
-            if network != asked.backbone:
+            if asked.backbone not in ("", network):
                 ways.append(f"Set backbone to {network}, which these weights are of (here: {asked.backbone}).")
             if ways:
                 lacking[arm] = " ".join(ways)

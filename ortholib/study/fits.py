@@ -24,7 +24,7 @@ from ortholib import locks, paths, settings
 from ortholib.data import tasks
 from ortholib.encoders import registry
 from ortholib.errors import OrthoError, UsageError
-from ortholib.settings import Finetune, Pretrain, Probe, Settings, Transfer
+from ortholib.settings import Embed, Finetune, Learn, Pretrain, Probe, Settings, Transfer
 from ortholib.study import provenance
 
 _SHARED: ContextVar[dict | None] = ContextVar("shared", default=None)  # what the fits of one call have in common
@@ -42,6 +42,8 @@ def _once(function: Callable, *arguments):
 
 # settings -> the module whose `train(data, settings, folder, weights)` makes the fit (imported when needed: it is slow)
 TRAINERS = {
+    Embed: "ortholib.encoders.embed",
+    Learn: "ortholib.classify.learn",
     Finetune: "ortholib.classify.finetune",
     Pretrain: "ortholib.dino.pretrain",
     Probe: "ortholib.classify.probe",
@@ -132,13 +134,14 @@ def ensure(asked: Settings, edition: str) -> Fit:
         return Fit(*parallel.told(None))
 
 
-def _ensure(asked: Settings, edition: str, tell=lambda value: value) -> Fit:
-    """`ensure` in one process; tell: passes on whether and where it trains, and the finished fit."""
+def _ensure(asked: Settings, edition: str, tell=lambda value: value, here: bool = False) -> Fit:
+    """`ensure` in one process; tell: passes on whether and where it trains, and the finished fit. here: a promoted fit
+    will not do, since it comes without its largest files."""
     data = _prepared(asked, edition)
     weights, initial = _started(asked, edition)
     key = settings.key(settings.identity(asked, data.identity, initial))
     folder, promoted = stored(paths.runs(), edition, key), stored(paths.project() / "results", edition, key)
-    if not folder.is_dir() and (promoted / "run.json").is_file():
+    if not here and not folder.is_dir() and (promoted / "run.json").is_file():
         tell(None)
         folder = promoted
     else:
@@ -146,6 +149,8 @@ def _ensure(asked: Settings, edition: str, tell=lambda value: value) -> Fit:
             make = not (folder / "run.json").is_file()
             tell(_partial(folder) if make else None)
             if make:
+                if isinstance(asked.initial, Embed) and not weights.is_file():
+                    weights = _ensure(asked.initial, edition, here=True).folder / weights.name
                 record = {"key": key, "edition": edition, "recipe": asked.recipe}
                 record |= {"golden": settings.golden(asked.recipe), "settings": asdict(asked)}
                 _make(data, asked, folder, weights, record | {"data": data.identity, "initial": initial})
@@ -167,6 +172,9 @@ def _started(asked: Settings, edition: str) -> tuple[Path | None, dict]:
     if isinstance(start, Finetune):  # by its key: a promoted one is there without its weights
         made = ensure(start, edition)
         return made.folder / "weights.safetensors", {"source": settings.named(start), "fit": made.key}
+    if isinstance(start, Embed):
+        made = ensure(start, edition)
+        return made.folder / "features.npy", {"source": settings.named(start), "fit": made.key}
     if isinstance(start, Pretrain):
         weights = ensure(start, edition).backbone
     else:

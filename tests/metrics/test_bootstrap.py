@@ -123,3 +123,15 @@ def test_a_value_outside_its_interval_is_marked():
 def test_wrong_input_is_an_error():
     refused(r"1 of 3 rows have no group \(first: row 1\)", all_draws, ["a", None, "b"])
     refused("draws is 0", all_draws, ["a", "b"], 0, error=UsageError)
+
+
+def test_drawn_trainings_show_the_whole_variance_of_their_mean():
+    values = np.array([0.71, 0.74, 0.80])
+    shares = bootstrap.luck(3)(200_000)
+    assert shares.shape == (200_000, 3) and np.allclose(shares.sum(1), 1)
+    means = shares @ values
+    assert means.mean() == pytest.approx(values.mean(), abs=1e-3)
+    assert means.std() == pytest.approx(values.std(ddof=1) / np.sqrt(3), rel=0.01)
+    drawn = bootstrap.luck(3)
+    assert np.array_equal(np.vstack([drawn(7), drawn(3)]), bootstrap.luck(3)(10))  # whatever the blocks
+    assert np.array_equal(bootstrap.luck(1)(4), np.ones((4, 1)))

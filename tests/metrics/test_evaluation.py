@@ -72,7 +72,7 @@ def test_evaluate_grades():
     }
     for name, value in expected.items():
         assert row(table, name)["value"] == pytest.approx(value), name
-    assert len(table) == 10 + 2 + 4 + 4 + 1 + 2
+    assert len(table) == 10 + 2 + 2 * 4 + 4 + 1 + 2
     few = evaluate(frame(y, proba), draws=100, names=["mae", "auc_ovr_1"])
     pd.testing.assert_frame_equal(few, table.set_index("metric").loc[["mae", "auc_ovr_1"]].reset_index())
 
@@ -97,10 +97,9 @@ def test_seeds_are_averaged_under_shared_draws():
     np.testing.assert_allclose(table["seed_sd"], values.std(0, ddof=1))
     assert (table["seeds"] == 3).all() and (table["n"] == N).all()
     same = pd.concat([frame(y, probas[0], seed=s) for s in range(3)])
-    pd.testing.assert_frame_equal(
-        evaluate(same, draws=50, threshold=0.4).drop(columns=["seeds", "seed_sd"]),
-        alone[0].drop(columns=["seeds", "seed_sd"]),
-    )
+    own = ["seeds", "seed_sd"]
+    found = evaluate(same, draws=50, threshold=0.4).drop(columns=own)
+    pd.testing.assert_frame_equal(found, alone[0].drop(columns=own), rtol=1e-12)  # no luck to draw
 
 
 def test_every_missing_number_has_its_reason():
