@@ -1,5 +1,7 @@
 """What the published weights were pretrained on, and whether images of the study's sets were among it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ortholib.data.registry import CARDS
@@ -15,7 +17,7 @@ class Pretraining(NamedTuple):
     words: str
     default: str
     why: str
-    sets: dict[str, str] = {}
+    sets: Mapping[str, str] = MappingProxyType({})
 
 
 LVD = "collected from the web without a public list of its images"

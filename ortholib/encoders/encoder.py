@@ -10,11 +10,9 @@ from torch import nn
 
 from ortholib.encoders import load, networks, preprocess, publishers, registry
 from ortholib.encoders.preprocess import Grey, Preparation
-from ortholib.encoders.published import Encoder as Entry
 from ortholib.errors import OrthoError, UsageError
 
 STAND_IN = "stand-in.json"  # beside weights that stand in for the published ones: network and arguments of theirs
-RECORD = "sha256.json"  # beside downloaded ones: the sha256 of each file when it was brought
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,7 @@ def open(name: str, edition: str = "real", seed: int = 0, random: bool = False) 
             networks.randomise(network)
     digest = ""
     if not random:
-        digest = pooch.file_hash(str(file))
-        if not shape:
-            _check(entry, file, digest)
+        digest = pooch.file_hash(str(file)) if shape else registry.verify(name, file)
         networks.fill(network, entry, file)
     how = publishers.preparation(entry, file.parent if file else None)
     return Encoder(name, network.eval(), how, network.num_features, digest, bool(shape))
@@ -92,16 +88,3 @@ def _stand_in(file: Path | None) -> dict:
     """Network and arguments of a stand-in; {} for real weights and for none."""
     note = file.with_name(STAND_IN) if file else None
     return json.loads(note.read_text()) if note and note.is_file() else {}
-
-
-def _check(entry: Entry, file: Path, digest: str) -> None:
-    """Refuse a file that is not the published one, or no longer the one that was brought."""
-    record, source = file.with_name(RECORD), "its publisher's"
-    expected = entry.sha256
-    if not expected and record.is_file():
-        expected, source = json.loads(record.read_text()).get(file.name, ""), f"that of {record}"
-    if not digest.startswith(expected):
-        raise OrthoError(
-            f"{file} is truncated or another file: its sha256 is {digest}, {source} begins with {expected}. "
-            "Delete it and bring it again."
-        )

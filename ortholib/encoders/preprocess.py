@@ -38,12 +38,13 @@ def normalise(batch: torch.Tensor, grey: Grey = IMAGENET) -> torch.Tensor:
 
 def prepare(batch: torch.Tensor, how: Preparation) -> torch.Tensor:
     """uint8 (B, S, S) -> float32 (B, 3, crop, crop) on the same device: the grey image as a publisher's own
-    preprocessing gives it, repeated to three channels. Grey values are rounded after resizing, as Pillow does."""
+    preprocessing gives it, repeated to three channels. Widths are resized first, then heights, and
+    grey values rounded after each, as Pillow does."""
     x = batch.unsqueeze(1).float()
     if batch.shape[-1] != how.resize:
-        size = (how.resize, how.resize)
-        x = F.interpolate(x, size, mode=how.interpolation, align_corners=False, antialias=True)
-        x = x.round_().clamp_(0, 255)
+        for size in ((batch.shape[-2], how.resize), (how.resize, how.resize)):
+            x = F.interpolate(x, size, mode=how.interpolation, align_corners=False, antialias=True)
+            x = x.round_().clamp_(0, 255)
     top = round((how.resize - how.crop) / 2)
     x = x[..., top : top + how.crop, top : top + how.crop].div(255)
     mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (how.mean, how.std))

@@ -19,8 +19,8 @@ class Encoder(NamedTuple):
     pretrained: on what, a key of `contamination.PRETRAINED`. source: how the files are had: `url` (at `address`),
     `hub` (a folder of the Hugging Face hub), `package` (installed from a registry) or `hand`. gated: whether its
     publisher wants to know who downloads it. sha256: of the network's file, or its first digits as published; "" where
-    nobody published any. package: one that holds the file. beside: name of the entry whose file this is too. grey: what a one-channel network is shown. rotary: whether
-    the network gets rotary positions, where it was made for them.
+    nobody published any. package: one that holds the file. beside: name of the entry whose file this is too. grey: what
+    a one-channel network is shown. rotary: whether the network gets rotary positions, where it was made for them.
     """
 
     title: str

@@ -2,15 +2,23 @@
 have what is not there. What they are is in `published`."""
 
 import importlib.util
+import json
 import os
 from pathlib import Path
+
+import pooch
 
 from ortholib import paths
 from ortholib.encoders import preprocess
 from ortholib.encoders.published import ENCODERS, Encoder
 from ortholib.errors import OrthoError, UsageError
 
-__all__ = ["ENCODERS", "Encoder", "absent", "describe", "find", "folder", "grey", "hub_cache", "offline", "way"]
+RECORD = "sha256.json"  # beside downloaded weights: the sha256 of each file when it was first brought
+
+__all__ = [
+    "ENCODERS", "RECORD", "Encoder", "absent", "describe", "find", "folder", "grey", "hub_cache", "listed", "offline",
+    "verify", "way",
+]  # fmt: skip
 
 
 def describe(name: str) -> Encoder:
@@ -86,3 +94,47 @@ def way(name: str) -> str:
     gate = ", gated: ask its publisher for access and set HF_TOKEN" if card.gated else ""
     command = "" if card.source == "hand" else f", or `ortholib encoders get {name}`"
     return f"Download {card.title} ({card.address}, {card.licence}{gate}) to {place}{command}."
+
+
+def verify(name: str, file: Path) -> str:
+    """The sha256 of a file of `name`. Raises OrthoError where it is not the published one, or, where nobody published
+    any, no longer the one that `ortholib encoders get` brought."""
+    digest, expected, whose = pooch.file_hash(str(file)), "", "its publisher's"
+    if file.name == ENCODERS[name].file:
+        expected = ENCODERS[name].sha256
+    if not expected:
+        expected, whose = recorded(file.parent).get(file.name, ""), f"that of {file.with_name(RECORD)}"
+    if not digest.startswith(expected):
+        raise OrthoError(
+            f"{file} is truncated or another file: its sha256 is {digest}, {whose} begins with {expected}. "
+            f"Delete it and bring it again. {way(name)}"
+        )
+    return digest
+
+
+def recorded(folder: Path) -> dict[str, str]:
+    """The sha256 of each downloaded file in a folder; {} where none was recorded. Raises OrthoError for a damaged
+    record."""
+    record = folder / RECORD
+    try:
+        return dict(json.loads(record.read_text())) if record.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise OrthoError(
+            f"{record} is damaged ({error}); expected a JSON object. Delete it to trust the files here."
+        ) from error
+
+
+def listed(edition: str = "real") -> list[dict]:
+    """Every entry as a plain row: what it is, whether it is here (`file`, else ""), and the way to it."""
+    rows = []
+    for name, card in ENCODERS.items():
+        try:
+            file = str(find(name, edition))
+        except OrthoError:
+            file = ""
+        rows.append({
+            "name": name, "title": card.title, "network": card.network, "dimension": card.dimension,
+            "licence": card.licence, "gated": card.gated, "here": bool(file), "file": file, "from": card.address,
+            "way": "" if file else way(name),
+        })  # fmt: skip
+    return rows

@@ -87,8 +87,8 @@ def build(name: str) -> torch.nn.Module:
 
 
 def write_weights(root: Path, seed: int = 0) -> dict[str, dict]:
-    """Write every stand-in as `root/<name>/<file>`, with a STAND-IN.txt and a stand-in.json in each folder. The same seed gives the same
-    numbers, and the same bytes in safetensors and `.pth` files of one version of torch.
+    """Write every stand-in as `root/<name>/<file>`, with a STAND-IN.txt and a stand-in.json in each folder. The same
+    seed gives the same numbers, and the same bytes in safetensors and `.pth` files of one version of torch.
 
     `root` appears whole or not at all. Returns name → `files`, `bytes`, `sha256` (of each file), `format`; for what
     could not be written, `left_out` says why and `files` is empty.

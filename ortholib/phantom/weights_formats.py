@@ -6,7 +6,6 @@ The names that timm and torchvision do not know were read off the publishers' fo
 
 import contextlib
 import json
-import re
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -92,8 +91,7 @@ def lite(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Genera
 
 def lite_names(names: Iterable[str]) -> list[str]:
     """What that port calls the tensors that timm calls `names`: blocks are counted through, layers by their role."""
-    blocks = sorted({tuple(map(int, found.groups())) for found in map(re.compile(r"blocks\.(\d+)\.(\d+)\.").match, names)
-                     if found})  # fmt: skip
+    blocks = sorted({tuple(map(int, name.split(".")[1:3])) for name in names if name.startswith("blocks.")})
     expanded = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
                 "conv_pwl": "_project_conv", "bn3": "_bn2"}  # fmt: skip
     first = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
