@@ -127,7 +127,7 @@ def test_features_are_finite_and_depend_on_the_image(root, name):
     model = build(name).eval()
     model.load_state_dict(state(root, name))
     side = STANDINS[name].size
-    squares = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))  # the mean of fine noise is one grey
+    squares = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))  # the mean of fine noise is one grey
     images = torch.nn.functional.interpolate(squares, side).expand(-1, 3, -1, -1)
     with torch.inference_mode():
         a, b = networks.embed(model, images)
