@@ -136,10 +136,17 @@ def _content(path: Path) -> dict:
 
 
 def in_order(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """EfficientNet in the names of TensorFlow's port (`_conv_stem.weight`): its tensors come in timm's order."""
-    ours = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
-    theirs = [key for key in state if not key.endswith("num_batches_tracked")]
-    return dict(zip(ours, (state[key] for key in theirs), strict=True)) if len(ours) == len(theirs) else state
+    """EfficientNet in the names of TensorFlow's port (`_conv_stem.weight`): its tensors come in timm's order, the
+    classifier last, which a network of features alone does not have."""
+
+    def body(keys, head):
+        return [key for key in keys if not key.startswith(head) and not key.endswith("num_batches_tracked")]
+
+    ours, theirs = body(network.state_dict(), "classifier."), body(state, "_fc.")
+    if len(ours) != len(theirs):
+        return state
+    head = {key.replace("_fc.", "classifier."): value for key, value in state.items() if key.startswith("_fc.")}
+    return dict(zip(ours, (state[key] for key in theirs), strict=True)) | head
 
 
 def _objects(path: Path) -> str:
