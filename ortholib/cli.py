@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Data sets: list, fetch, check, audit, pack; manifests; the phantom.")
 results = typer.Typer(no_args_is_help=False, help="What the runs found; `record` promotes a run into results/.")
+encoders = typer.Typer(no_args_is_help=True, help="Published weights: list, get, card.")
 app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
 app.add_typer(results, name="results")
 
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object")]
@@ -277,6 +279,41 @@ def data_pack(
         "failed": store.failed,
     }
     show(payload, as_json)
+
+
+@encoders.command("list")
+def encoders_list(as_json: Json = False) -> None:
+    """The published weights that the study knows: which are here, and how to get the others."""
+    from ortholib.encoders import registry
+
+    rows = registry.listed()
+    if as_json:
+        show({"encoders": {row.pop("name"): row for row in rows}}, True)
+        return
+    grid = Table("name", "what", "dimension", "licence", "here", "file, or how to get it", box=None)
+    for row in rows:
+        here, gate = "yes" if row["here"] else "no", ", gated" if row["gated"] else ""
+        facts = (row["name"], row["title"], str(row["dimension"] or "none"), row["licence"] + gate, here)
+        grid.add_row(*map(escape, facts), escape(row["file"] or row["way"]))
+    Console().print(grid)
+
+
+@encoders.command("get")
+def encoders_get(name: str, as_json: Json = False) -> None:
+    """Download published weights into $ORTHOLIB_WEIGHTS: resumed where it broke off, verified before they appear."""
+    from ortholib.encoders import bring
+
+    with lines_for_people(as_json):
+        brought = bring.get(name)
+    show(brought, as_json)
+
+
+@encoders.command("card")
+def encoders_card(name: str) -> None:
+    """The card of published weights, as Markdown; `all` for the table of what was pretrained on which set."""
+    from ortholib.report import encodercards
+
+    print(encodercards.contamination_page() if name == "all" else encodercards.card(name))
 
 
 @app.command()

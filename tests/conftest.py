@@ -52,6 +52,9 @@ def own_folders(no_traces, tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("ORTHOLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

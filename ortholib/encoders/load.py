@@ -1,11 +1,13 @@
 """Networks of one input channel at the weights they start from: random ones, an own backbone's, or published ones."""
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.models import register_model
+from timm.models import efficientnet, register_model
 
 from ortholib import wording
 from ortholib.errors import OrthoError, UsageError
@@ -21,6 +23,22 @@ TINY = {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}
 def resnet50_tiny(pretrained: bool = False, **options) -> torch.nn.Module:
     """`TINY`, under a name of its own."""
     return timm.create_model("resnet50", pretrained=pretrained, **TINY, **options)
+
+
+@register_model
+def tf_efficientnet_lite_tiny(pretrained: bool = False, depth: float = 1.0, **options) -> torch.nn.Module:
+    """EfficientNet-Lite with an eighth of its channels: the layers and names of number 0 with `depth` 1, of number 1
+    with 1.1, of number 2 with 1.2."""
+    blocks = ("ds_r1_k3_s1_e1_c16", "ir_r2_k3_s2_e6_c24", "ir_r2_k5_s2_e6_c40", "ir_r3_k3_s2_e6_c80",
+              "ir_r3_k5_s1_e6_c112", "ir_r4_k5_s2_e6_c192", "ir_r1_k3_s1_e6_c320")  # fmt: skip
+    shape = {
+        "block_args": efficientnet.decode_arch_def([[one] for one in blocks], depth, fix_first_last=True),
+        "num_features": 64, "stem_size": 8, "fix_stem": True, "act_layer": torch.nn.ReLU6, "pad_type": "same",
+        "round_chs_fn": partial(efficientnet.round_channels, multiplier=1 / 8),
+        "norm_layer": partial(torch.nn.BatchNorm2d, eps=1e-3),
+    }  # fmt: skip
+    options = {name: value for name, value in options.items() if name not in ("pretrained_cfg_overlay",)}
+    return efficientnet._create_effnet("tf_efficientnet_lite0", pretrained, **shape | options)
 
 
 def build(name: str, weights: Path | None, seed: int, classes: int = 0, drop_path: float = 0.0) -> torch.nn.Module:
@@ -57,14 +75,19 @@ def load(network: torch.nn.Module, path: Path, name: str) -> None:
         )
     classifier = f"{network.default_cfg['classifier']}."
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(classifier)}
-    state = _state(path)
+    state = read(path)
     if "_conv_stem.weight" in state:
-        state = _in_order(state, network)
+        state = in_order(state, network)
     found = {key: value for key, value in state.items() if key in wanted or not _is_head(key)}
     for key, value in found.items():
         needed = wanted.get(key)
         if needed is not None and value.ndim == 4 and (value.shape[1], needed.shape[1]) == (3, 1):
             found[key] = value.sum(1, keepdim=True)
+    fill(network, wanted, found, path, name)
+
+
+def fill(network: torch.nn.Module, wanted: dict, found: dict, path: Path, name: str) -> None:
+    """Give a network the tensors `found`, which have to be those `wanted`. path, name: for the error, an OrthoError."""
     absent = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
     unknown = [key for key in found if key not in wanted]
     other = [key for key in found if key in wanted and found[key].shape != wanted[key].shape]
@@ -77,9 +100,11 @@ def load(network: torch.nn.Module, path: Path, name: str) -> None:
     network.load_state_dict(found, strict=False)
 
 
-def _state(path: Path) -> dict[str, torch.Tensor]:
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights by their names, freed of what a training wraps them in. Raises OrthoError for
+    a file that is truncated, is no weights, or would run code."""
     try:
-        found = state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        found = state = _content(path)
         for key in WRAPPED:
             state = state[key] if isinstance(state.get(key), dict) else state
         for prefix in PREFIXES:
@@ -101,11 +126,27 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _in_order(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """EfficientNet in the names of TensorFlow's port (`_conv_stem.weight`): its tensors come in timm's order."""
-    ours = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
-    theirs = [key for key in state if not key.endswith("num_batches_tracked")]
-    return dict(zip(ours, (state[key] for key in theirs), strict=True)) if len(ours) == len(theirs) else state
+def _content(path: Path) -> dict:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return {key: torch.from_numpy(file[key]) for key in file.files}
+    return torch.load(path, "cpu", weights_only=True)
+
+
+def in_order(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """EfficientNet in the names of TensorFlow's port (`_conv_stem.weight`): its tensors come in timm's order, the
+    classifier last, which a network of features alone does not have."""
+
+    def body(keys, head):
+        return [key for key in keys if not key.startswith(head) and not key.endswith("num_batches_tracked")]
+
+    ours, theirs = body(network.state_dict(), "classifier."), body(state, "_fc.")
+    if len(ours) != len(theirs):
+        return state
+    head = {key.replace("_fc.", "classifier."): value for key, value in state.items() if key.startswith("_fc.")}
+    return dict(zip(ours, (state[key] for key in theirs), strict=True)) | head
 
 
 def _objects(path: Path) -> str:

@@ -15,9 +15,9 @@ from types import MappingProxyType
 import numpy as np
 import timm
 import torch
-from torchvision.models import convnext
 
-from ortholib.encoders import load
+from ortholib.encoders import load, networks
+from ortholib.encoders.encoder import STAND_IN
 from ortholib.encoders.registry import ENCODERS, Encoder
 from ortholib.errors import UsageError
 from ortholib.phantom import weights_formats, weights_medical
@@ -33,6 +33,7 @@ a result reached with them proves that the programs work, and nothing else.
 
 FORMATS = MappingProxyType({
     "torchvision": weights_formats.torchvision, "dino": weights_formats.dino, "timm": weights_formats.timm_hub,
+    "lite": weights_formats.lite, "squeezenet": weights_formats.squeezenet,
     "dinov3": weights_formats.dinov3, "ultralytics": weights_formats.ultralytics,
     "rad-dino": weights_medical.rad_dino, "open_clip": weights_medical.open_clip, "bert": weights_medical.bert,
 })  # fmt: skip
@@ -48,17 +49,21 @@ TINY = {
     "vit_base_patch14": {"embed_dim": 64, "depth": 2, "num_heads": 4},
     "vit": {"embed_dim": 48, "depth": 2, "num_heads": 3},
 }
+LITE = {f"tf_efficientnet_lite{number}": {"depth": depth} for number, depth in enumerate((1.0, 1.1, 1.2))}
 
 
 def _standin(encoder: Encoder) -> StandIn:
     if encoder.format == "open_clip":
         # it passes timm a name and no sizes: this is timm's own tiny ViT with the key names of ViT-B/16
         return StandIn(encoder, "test_vit", {"num_classes": 0}, 160)
+    if encoder.network in LITE:
+        return StandIn(encoder, "tf_efficientnet_lite_tiny", LITE[encoder.network] | {"num_classes": encoder.classes},
+                       encoder.size)  # fmt: skip
     tiny = next((sizes for start, sizes in TINY.items() if encoder.network.startswith(start)), {})
     return StandIn(encoder, encoder.network, tiny | {"num_classes": encoder.classes}, encoder.size)
 
 
-STANDINS = MappingProxyType({name: _standin(encoder) for name, encoder in ENCODERS.items()})
+STANDINS = MappingProxyType({name: _standin(encoder) for name, encoder in ENCODERS.items() if not encoder.beside})
 
 LEFT_OUT = MappingProxyType({
     "orthofoundation-msk-5m": "ytrsk/OrthoFoundation_KneeModel OrthoFoundation-MSK-5M.pth: its key names are not known "
@@ -76,16 +81,14 @@ def build(name: str) -> torch.nn.Module:
     of, network, arguments, _ = STANDINS[name]
     if of.format in ELSEWHERE:
         raise UsageError(f"stand-in '{name}' is built by {ELSEWHERE[of.format]} from its own file; load that with it.")
-    if (of.format, network) == ("torchvision", "convnext_small"):  # whose names are not those of timm
-        dims = (*arguments["dims"], None)
-        blocks = [convnext.CNBlockConfig(*dims[i : i + 2], depth) for i, depth in enumerate(arguments["depths"])]
-        return convnext.ConvNeXt(blocks, num_classes=of.classes)
+    if of.format == "squeezenet" or (of.format, network) == ("torchvision", "convnext_small"):
+        return networks.build(of, network, arguments)  # whose names are not those of timm
     return timm.create_model(network, pretrained=False, **arguments)
 
 
 def write_weights(root: Path, seed: int = 0) -> dict[str, dict]:
-    """Write every stand-in as `root/<name>/<file>`, with a STAND-IN.txt in each folder. The same seed gives the same
-    numbers, and the same bytes in safetensors and `.pth` files of one version of torch.
+    """Write every stand-in as `root/<name>/<file>`, with a STAND-IN.txt and a stand-in.json in each folder. The same
+    seed gives the same numbers, and the same bytes in safetensors and `.pth` files of one version of torch.
 
     `root` appears whole or not at all. Returns name → `files`, `bytes`, `sha256` (of each file), `format`; for what
     could not be written, `left_out` says why and `files` is empty.
@@ -107,6 +110,7 @@ def _write(folder: Path, name: str, seed: int) -> dict:
     # each has numbers of its own: a stand-in that is added or changed leaves the others as they were
     rng = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()[:4]])
     FORMATS[layout](folder, standin, model, rng)
+    (folder / STAND_IN).write_text(json.dumps(_opened(standin)))
     (folder / MARK).write_text(NOTICE.format(seed=seed, of=standin.of.published))
     content = {file: (folder / file).read_bytes() for file in files}
     return {
@@ -115,6 +119,13 @@ def _write(folder: Path, name: str, seed: int) -> dict:
         "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in content.items()},
         "format": layout,
     }
+
+
+def _opened(standin: StandIn) -> dict:
+    """What `ortholib.encoders.encoder.open` has to build in the place of the published network."""
+    if standin.of.format == "open_clip":
+        return {"network": standin.network, "arguments": {"num_features": weights_medical.CLIP_WIDTH}}
+    return {"network": standin.network, "arguments": standin.arguments}
 
 
 def _left_out(layout: str, why: str) -> dict:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import sys
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,38 @@ def timm_hub(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Ge
         "pretrained_cfg": {k: v for k, v in published.items() if v is not None and k not in hidden},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def lite(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:
+    """`efficientnet-lite<n>-<hash>.pth`: the state dict in the names of the port of TensorFlow's EfficientNet to torch,
+    classifier included, its tensors in timm's order. The hash is the published file's, not this one's."""
+    state = draw(model.state_dict(), rng)
+    torch.save(OrderedDict(zip(lite_names(state), state.values(), strict=True)), folder / standin.of.files[0])
+
+
+def lite_names(names: Iterable[str]) -> list[str]:
+    """What that port calls the tensors that timm calls `names`: blocks are counted through, layers by their role."""
+    blocks = sorted({tuple(map(int, name.split(".")[1:3])) for name in names if name.startswith("blocks.")})
+    expanded = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
+                "conv_pwl": "_project_conv", "bn3": "_bn2"}  # fmt: skip
+    first = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+    around = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    theirs = []
+    for name in names:
+        if name.startswith("blocks."):
+            _, stage, block, layer, leaf = name.split(".")
+            number, roles = blocks.index((int(stage), int(block))), expanded if int(stage) else first
+            theirs.append(f"_blocks.{number}.{roles[layer]}.{leaf}")
+        else:
+            layer, leaf = name.split(".")
+            theirs.append(f"{around[layer]}.{leaf}")
+    return theirs
+
+
+def squeezenet(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:
+    """`squeezenet1_1_imagenet_features.npz`: the arrays of the features under torchvision's names, at full size."""
+    arrays = {name: value.numpy() for name, value in draw(model.state_dict(), rng).items()}
+    np.savez(folder / standin.of.files[0], **arrays)
 
 
 def dinov3(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.Generator) -> None:

@@ -86,7 +86,8 @@ def open_clip(folder: Path, standin: StandIn, model: nn.Module, rng: np.random.G
     `text.transformer.`; both are projected to the common width. As in the published file, `position_ids` are there,
     which transformers has since dropped (open_clip skips them).
     The configuration names the text tower by its address: offline, give open_clip the folder `biomedbert` instead,
-    `create_model_from_pretrained("local-dir:<folder>", text_cfg=<that of the file, with hf_model_name=<folder>>)`.
+    `create_model_from_pretrained("local-dir:<folder>", text_cfg=<that of the file, with hf_model_name=<folder> and
+    hf_model_pretrained=False>)`.
     """
     width, hidden = BERT["hidden_size"], (BERT["hidden_size"] + CLIP_WIDTH) // 2
     shapes = {"logit_scale": torch.empty(())}

@@ -98,10 +98,13 @@ def test_every_published_network_loads_its_stand_in(monkeypatch, tmp_path):
     """The phantom's files have the names of the published ones, and fit the tiny network under its own name."""
     weights.write_weights(tmp_path / "weights")
     monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "weights"))
-    for name in ("resnet50", "dino-resnet50"):
-        network = load.build("resnet50_tiny", registry.find(name, "real"), 0)
-        random = load.build("resnet50_tiny", None, 0)
-        assert not torch.equal(network.layer4[0].conv1.weight, random.layer4[0].conv1.weight)
+    for name, tiny in (
+        ("resnet50", "resnet50_tiny"), ("dino-resnet50", "resnet50_tiny"),
+        ("efficientnet-lite0", "tf_efficientnet_lite_tiny"), ("efficientnet-lite0-timm", "tf_efficientnet_lite_tiny"),
+    ):  # fmt: skip
+        network, random = load.build(tiny, registry.find(name, "real"), 0), load.build(tiny, None, 0)
+        last = [key for key, value in network.state_dict().items() if value.ndim == 4][-1]
+        assert not torch.equal(network.state_dict()[last], random.state_dict()[last])
     monkeypatch.setenv("ORTHOLIB_WEIGHTS", str(tmp_path / "elsewhere"))
     assert registry.absent("resnet50")
     with pytest.raises(OrthoError, match=r"resnet50-11ad3fa6\.pth is not there\. Download torchvision's ResNet-50"):
