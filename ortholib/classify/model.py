@@ -97,7 +97,7 @@ class Model(NamedTuple):
         size = self.facts.size
         if batch.dtype != np.uint8 or batch.shape[1:] != (size, size):
             raise UsageError(f"images {batch.dtype} {batch.shape}; expected uint8 squares (B, {size}, {size}).")
-        images = torch.from_numpy(np.ascontiguousarray(batch)).to(next(self.network.parameters()).device)
+        images = torch.tensor(np.ascontiguousarray(batch)).to(next(self.network.parameters()).device)
         return normalise(images, Grey(*self.facts.grey)).contiguous(memory_format=torch.channels_last)
 
 
