@@ -372,6 +372,11 @@ def test_a_promoted_network_is_called_by_its_name(scored, call, home, tmp_path):
     assert code == 0 and loads(out)["temperature"] == told["temperature"]
     scores = [pd.read_csv(name).filter(regex=r"score_\d").to_numpy() for name in ("scores.csv", "again.csv")]
     np.testing.assert_allclose(*scores, atol=told["rounding"] + 1e-3)
+    (tmp_path / "my.csv").write_text("path,group\n9000000L.png,Doe\n9000001R.png,doe\n")  # one name, which is noted
+    code, out, _ = call("predict", "knee-kl", "my.csv", "--root", "knees", "--out", "two.csv", "--json")
+    assert code == 0 and loads(out)["scored"] == 2 and "1 note on the manifest" in loads(out)["notes"][0]
+    written = out + (tmp_path / "two.csv").read_text() + (tmp_path / "two.json").read_text()
+    assert "doe" not in written.lower()
 
 
 @pytest.mark.parametrize(

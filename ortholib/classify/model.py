@@ -159,6 +159,7 @@ def filled(file: Path, facts: Facts, state: Mapping[str, torch.Tensor]) -> torch
             f"{file} does not fit {facts.backbone} with {len(facts.classes)} classes and the head {facts.head}, which "
             f"its head names: {str(error).splitlines()[-1].strip()} Bring the file again."
         ) from error
+    machine.keep_memory()
     return network.to(machine.pick(), memory_format=torch.channels_last).eval().requires_grad_(False)
 
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ortholib import paths
+from ortholib import paths, wording
 from ortholib.errors import OrthoError, UsageError
 from ortholib.report.terminal import Json, lines_for_people, show
 
 RESEARCH = "For research on methods only: no medical device, not for diagnosis or treatment."
 CSV = ".csv"
+MANIFEST = "{} on the manifest: see `ortholib data check`"  # they name patients, and scores are passed on
 
 
 def predict(
@@ -67,7 +68,7 @@ def predict(
         "calls": {name: int(n) for name, n in scored["call"].value_counts().sort_index().items() if name},
         "reasons": dict(zip(left_out["file"], left_out["reason"], strict=True)),
         "doubts": dict(zip(doubted["file"], doubted["doubt"], strict=True)),
-        "notes": found.notes,
+        "notes": [MANIFEST.format(wording.count(len(found.notes), "note"))] if found.notes else [],
         "use": RESEARCH,
     }
     _write(out, table.to_csv(index=False))

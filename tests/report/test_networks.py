@@ -16,7 +16,7 @@ from ortholib.data import datasets, ids, tasks
 from ortholib.errors import OrthoError, UsageError
 from ortholib.metrics import calibration, evaluation
 from ortholib.metrics.scores import ece, youden_threshold
-from ortholib.report import networks, results
+from ortholib.report import modelcard, networks, results
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = os.environ.get("ORTHOLIB_DATA")  # before the tests' own environment
@@ -173,7 +173,7 @@ def test_every_network_in_the_repository_is_what_its_card_says():
         for name in ("value", "low", "high"):
             stored = pd.DataFrame(told["metrics"])[name].astype(float)
             np.testing.assert_allclose(stored, again[name], atol=1e-9)
-        assert (file.with_name("README.md")).read_text() == networks.card(file.parent.name, network.facts, told)
+        assert (file.with_name("README.md")).read_text() == modelcard.card(file.parent.name, network.facts, told)
 
 
 @pytest.mark.recorded
