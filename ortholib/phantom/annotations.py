@@ -19,7 +19,6 @@ VGG = Path("Annotations") / "VGG JSON" / "VGG_fracture_masks.json"
 VOC = Path("Annotations") / "PASCAL VOC"
 YOLO = Path("Annotations") / "YOLO"
 
-
 def corners(polygon: np.ndarray) -> tuple[float, float, float, float]:
     """Bounding box (x0, y0, x1, y1) of a polygon (n, 2)."""
     return (*polygon.min(axis=0).tolist(), *polygon.max(axis=0).tolist())

@@ -20,7 +20,9 @@ NAMES = {
 ABOUT = ["dataset", "task", "split", "part"]
 
 
-def evaluate(scored: pd.DataFrame, asked: Iterable[tuple[str, str]], draws: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(
+    scored: pd.DataFrame, asked: Iterable[tuple[str, str]], draws: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(values, differences) on the test parts: every metric of `METRICS` of each arm with its interval, and the pairs
     (arm, reference) with each head, Holm-corrected over the metrics and heads of a set. scored: `study.predictions`."""
     values, differences = [], []
