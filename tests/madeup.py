@@ -1,17 +1,22 @@
 """A made-up project for tests of the run machinery: its folders, notebooks, a tiny labelled set, an executed run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
-from ortholib.data import ids
+from ortholib import machine
+from ortholib.data import ids, tasks
 from ortholib.data.labelled import Labelled
 from ortholib.metrics import evaluation
 from ortholib.phantom.write import key
 from ortholib.settings import Finetune
+from ortholib.study import fits
 
 PARAMETERS = """edition: str = "phantom"  # phantom, real or paper
 epochs: int = 3  # at most
@@ -19,9 +24,7 @@ rate: float = 1e-3  # of the optimizer
 mirror: bool = False  # left to right
 backbone: str = "resnet10t"  # any timm network
 """
-SETTINGS = Finetune(
-    32, 3, dataset="blobs", task="disc", split="official", backbone="resnet10t", batch=16, ema=0.5
-)
+SETTINGS = Finetune(32, 3, dataset="blobs", task="disc", split="official", backbone="resnet10t", batch=16, ema=0.5)
 CHAPTER = "00-data"  # under the name of a real one, so that other processes know it too
 
 
@@ -109,3 +112,29 @@ def finished(root: Path, edition: str = "real", chapter: str = "30-knee-oa") -> 
     scored.to_parquet(folder / "predictions.parquet")
     evaluation.evaluate(scored, draws=50, threshold=0.5).assign(**about).to_parquet(folder / "metrics.parquet")
     return folder
+
+
+def knees(folder: Path, task: str = "kl") -> Labelled:
+    """80 knees of 40 patients as `9000000L.png` … in `folder`, the brighter the higher their class, and the same as a
+    trainer gets them: in squares of 32 px, left ones mirrored."""
+    asked, rng = tasks.TASKS[task], np.random.default_rng(0)
+    y = np.arange(80) % 5 if task == "kl" else np.arange(80) % 2
+    pixels = np.clip(rng.normal(60, 15, (80, 32, 32)) + 30 * y[:, None, None], 0, 255).astype(np.uint8)
+    pixels[:, :, :8] //= 2  # a side that is not the other
+    names = np.array([f"{9000000 + i // 2}{'RL'[i % 2]}" for i in range(80)])
+    folder.mkdir(parents=True)
+    for name, one in zip(names, pixels, strict=True):
+        Image.fromarray(one).save(folder / f"{name}.png")
+    part, group = np.repeat(["train", "val", "test"], [40, 20, 20]), np.array([name[:7] for name in names])
+    left = np.array([name.endswith("L") for name in names])
+    arrays = (pixels, np.arange(80), y, part, np.ones(80), left, names, group)
+    return Labelled(*arrays, asked.classes, asked.kind, {"version": "made up", "pixels": "1"})
+
+
+def knee_fit(data: Labelled, monkeypatch, edition: str = "real", **more) -> fits.Fit:
+    """A training on `knees`, computed in float32 whatever the machine has."""
+    task = "kl" if data.kind == "ordinal" else "oa"
+    monkeypatch.setattr(tasks, "prepare", lambda *_: data)
+    monkeypatch.setattr(machine, "precision", lambda _: torch.float32)
+    about = {"dataset": "kneekl", "task": task, "split": "official", "epochs": 2, "learning_rate": 3e-3} | more
+    return fits.ensure(replace(SETTINGS, **about), edition)

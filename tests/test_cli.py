@@ -1,5 +1,6 @@
 """The command line: its options are frozen, `--json` is one object, errors are one line and an exit code."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from PIL import Image
 from ortholib import cli, phantom
 from ortholib.data import datasets
 from ortholib.errors import OrthoError
+from ortholib.metrics import evaluation
 from ortholib.report import chapter
 from ortholib.study import fits
 
@@ -37,9 +39,12 @@ OPTIONS = {
     "encoders card": "NAME",
     "encoders get": "NAME --json",
     "encoders list": "--json",
+    "evaluate": "SCORES LABELS --json",
     "fit": "SPEC --edition --json",
+    "predict": "MODEL PATH --heatmaps --json --out --root --side",
     "results": "--edition --json",
     "results claims": "--edition --json",
+    "results promote-model": "KEY NAME --json",
     "results record": "FOLDER --json",
     "run": "NOTEBOOK --edition --json --set",
 }
@@ -296,6 +301,111 @@ def test_results(home, call):
     assert "0.865" in table and "not testable here" in table
     code, out, _ = call("results", "record", madeup.finished(home, "phantom"), "--json")
     assert code == 1 and "only finished real or paper runs" in loads(out)["error"]
+
+
+@pytest.fixture
+def scored(home, call, tmp_path, monkeypatch):
+    """Function: predict on made-up knees by a network for `task`, in `tmp_path`; gives the JSON and the labels."""
+    monkeypatch.chdir(tmp_path)
+
+    def scored(task: str, *more: str) -> tuple[dict, pd.DataFrame]:
+        data = madeup.knees(tmp_path / "knees", task)
+        with contextlib.redirect_stdout(sys.stderr):
+            fit = madeup.knee_fit(data, monkeypatch)
+        (tmp_path / "knees" / "note.txt").write_text("no image")
+        code, out, err = call("predict", fit.key, "knees", *more, "--json")
+        assert code == 0, err
+        labels = pd.DataFrame({"file": [f"{name}.png" for name in data.unit_id], "label": data.y, "group": data.group})
+        return loads(out), labels
+
+    return scored
+
+
+def test_predict_and_evaluate(scored, call, tmp_path):
+    facts, labels = scored("oa", "--heatmaps", "maps")
+    assert (facts["scored"], facts["left_out"], facts["reasons"]) == (80, 1, {"note.txt": "not an image"})
+    assert facts["sides"] == {"right": 40, "left, shown mirrored": 40, "unknown, shown as they lie": 0}
+    assert facts["classes"] == ["KL 0-1", "KL 2-4"] and sum(facts["calls"].values()) == 80
+    assert facts["scores"] == "scores.csv" and "no medical device" in facts["use"]
+    assert json.loads((tmp_path / "scores.json").read_text()) == facts
+    table = pd.read_csv("scores.csv")
+    assert len(table) == 81 and table["score_1"].notna().sum() == 80
+    with Image.open(tmp_path / "maps" / "9000000L.png.png") as picture:
+        assert picture.size[0] > 2 * 300
+    assert len(list((tmp_path / "maps").iterdir())) == 80
+    labels.to_csv("labels.csv", index=False)
+    code, out, _ = call("evaluate", "scores.csv", "labels.csv", "--json")
+    told = loads(out)
+    assert code == 0 and (told["n"], told["n_groups"], told["scored_without_label"]) == (80, 40, 0)
+    frame = table.merge(labels, on="file").rename(columns={"file": "unit_id", "label": "y_true"})
+    wanted = evaluation.evaluate(frame, threshold=facts["threshold"])
+    assert [row["metric"] for row in told["metrics"]] == list(wanted["metric"])
+    for name in ("value", "low", "high"):
+        np.testing.assert_allclose([row[name] for row in told["metrics"]], wanted[name], atol=1e-12)
+    shown = call("evaluate", "scores.csv", "labels.csv")[1]
+    assert "roc_auc" in shown and "95 % interval" in shown
+
+
+def test_evaluate_says_what_it_cannot_compute_and_refuses_other_images(scored, call, tmp_path):
+    _, labels = scored("oa")
+    labels.query("label == 1")[["file", "label"]].to_csv("one.csv", index=False)
+    code, out, _ = call("evaluate", "scores.csv", "one.csv", "--json")
+    told = loads(out)
+    assert code == 0 and (told["n"], told["n_groups"], told["scored_without_label"]) == (40, 40, 40)
+    assert "each image its own group" in told["notes"][0]
+    assert "all labels are of one class, KL 2-4; not computable: roc_auc" in told["notes"][1]
+    rows = {row["metric"]: row for row in told["metrics"]}
+    assert rows["roc_auc"]["value"] is None and "needs units of both classes" in rows["roc_auc"]["reason"]
+    assert rows["sensitivity"]["value"] is not None and "not computable" in call("evaluate", "scores.csv", "one.csv")[1]
+    labels.assign(file="x/" + labels["file"]).to_csv("other.csv", index=False)
+    code, out, _ = call("evaluate", "scores.csv", "other.csv", "--json")
+    assert code == 1 and "80 of 80 labels are of images that scores.csv does not hold" in loads(out)["error"]
+    (tmp_path / "scores.json").unlink()
+    labels.to_csv("labels.csv", index=False)
+    told = loads(call("evaluate", "scores.csv", "labels.csv", "--json")[1])
+    rows = {row["metric"]: row for row in told["metrics"]}
+    assert rows["roc_auc"]["value"] == 1 and "no threshold" in rows["sensitivity"]["reason"]
+    assert "scores.json is not beside the scores" in told["notes"][1]
+    (tmp_path / "scores.json").write_text("[]")
+    code, out, _ = call("evaluate", "scores.csv", "labels.csv", "--json")
+    assert code == 1 and "is not what `ortholib predict` writes" in loads(out)["error"]
+
+
+def test_predict_refuses_and_writes_nothing(scored, call, tmp_path):
+    scored("kl")
+    key = json.loads((tmp_path / "scores.json").read_text())["model"]
+    (tmp_path / "empty").mkdir()
+    inside = tmp_path / "knees" / "out.csv"
+    for words, code, text in (
+        ((key, "knees"), 2, "scores.csv exists already and is not overwritten"),
+        ((key, "knees", "--out", inside), 2, "nothing is ever written where images are"),
+        ((key, "knees", "--out", "a.csv", "--heatmaps", "knees/maps"), 2, "nothing is ever written where images are"),
+        ((key, "knees", "--out", "a.txt"), 2, "expected a name that ends in .csv"),
+        ((key, "knees", "--out", "nowhere/a.csv"), 2, "nowhere is no folder"),
+        ((key, "knees", "--out", "a.csv", "--side", "left"), 2, "side 'left' is unknown"),
+        ((key, "empty", "--out", "a.csv"), 1, "is an empty folder"),
+        ((key, "knees/note.txt", "--out", "a.csv"), 1, "none of its 1 file could be read: not an image (1)"),
+        (("knee-kl", "knees", "--out", "a.csv"), 2, "no promoted network; promoted: none yet"),
+    ):
+        done, out, err = call("predict", *words, "--json")
+        assert done == code and text in loads(out)["error"] and err.startswith("error: "), words
+    assert not inside.exists() and not (tmp_path / "a.csv").exists() and not (tmp_path / "knees" / "maps").exists()
+
+
+def test_a_promoted_network_is_called_by_its_name(scored, call, home, tmp_path):
+    first, _ = scored("kl")
+    code, out, _ = call("results", "promote-model", first["model"], "knee-kl", "--json")
+    told = loads(out)
+    assert code == 0 and told["promoted"] == str(home / "results" / "weights" / "knee-kl") and told["rounding"] < 0.02
+    code, out, _ = call("predict", "knee-kl", "knees", "--out", "again.csv", "--json")
+    assert code == 0 and loads(out)["temperature"] == told["temperature"]
+    scores = [pd.read_csv(name).filter(regex=r"score_\d").to_numpy() for name in ("scores.csv", "again.csv")]
+    np.testing.assert_allclose(*scores, atol=told["rounding"] + 1e-3)
+    (tmp_path / "my.csv").write_text("path,group\n9000000L.png,Doe\n9000001R.png,doe\n")  # one name, which is noted
+    code, out, _ = call("predict", "knee-kl", "my.csv", "--root", "knees", "--out", "two.csv", "--json")
+    assert code == 0 and loads(out)["scored"] == 2 and "1 note on the manifest" in loads(out)["notes"][0]
+    written = out + (tmp_path / "two.csv").read_text() + (tmp_path / "two.json").read_text()
+    assert "doe" not in written.lower()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from ortholib import machine as devices
 from ortholib import progress
 from ortholib.classify import heads
+from ortholib.classify import model as usable
 from ortholib.classify.augment import Augmentation, augment
 from ortholib.data.labelled import Labelled, predictions
 from ortholib.encoders import depthwise, load, registry
@@ -204,7 +205,7 @@ def _save(folder: Path, state: dict, model, average, optimizer) -> None:
 
 def _finish(data, settings, folder, state, model, batches, dtype, grey) -> dict:
     model.load_state_dict(state["best"])
-    save_file(state["best"], folder / "weights.safetensors", {"backbone": settings.backbone, "in_chans": "1"})
+    save_file(state["best"], folder / "weights.safetensors", usable.head(usable.trained(data, settings, grey)))
     history = pd.DataFrame(state["history"])
     history.to_parquet(folder / "history.parquet")
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))

@@ -25,7 +25,7 @@ def begin(folder: Path, out: Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise OrthoError(f"{folder} is no folder; expected the one that holds your images.")
     _check_place(folder, out)
-    found, skipped = _found(folder)
+    found, skipped = walk(folder)
     if not found:
         why = ", ".join(f"{reason}: {k}" for reason, k in Counter(skipped.values()).items()) or "it is empty"
         raise OrthoError(f"{folder} holds no image file ({why}). Name the folder that holds your images with --from.")
@@ -80,7 +80,7 @@ def _check_place(folder: Path, out: Path) -> None:
             )
 
 
-def _found(folder: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
+def walk(folder: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """(path below the folder, PatientID or "") of the image files, and why each other one was skipped, by path."""
     found, skipped = [], {}
 

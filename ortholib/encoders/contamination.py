@@ -20,37 +20,34 @@ class Pretraining(NamedTuple):
     sets: Mapping[str, str] = MappingProxyType({})
 
 
-LVD = "collected from the web without a public list of its images"
+LVD = "images of the web of which no list is public"
+PHOTOGRAPHS = "closed, published lists of photographs of 2009 to 2012, when no set of the study was on the open web"
 
 PRETRAINED = {
     "imagenet": Pretraining(
-        "ImageNet-1k: 1.28 million photographs with labels", NOT_SEEN,
-        "a closed, published list of photographs of 2012, older than every release of the study's sets",
+        "ImageNet-1k: 1.28 million photographs with labels", NOT_SEEN, PHOTOGRAPHS,
     ),
     "imagenet-unlabelled": Pretraining(
-        "ImageNet-1k: 1.28 million photographs, labels not used", NOT_SEEN,
-        "a closed, published list of photographs of 2012, older than every release of the study's sets",
+        "ImageNet-1k: 1.28 million photographs, labels not used", NOT_SEEN, PHOTOGRAPHS,
     ),
     "imagenet21k": Pretraining(
-        "ImageNet-21k, then ImageNet-1k: 14 million photographs with labels", NOT_SEEN,
-        "closed, published lists of photographs, older than every release of the study's sets",
+        "ImageNet-21k, then ImageNet-1k: 14 million photographs with labels", NOT_SEEN, PHOTOGRAPHS,
     ),
     "lvd142m": Pretraining("LVD-142M: 142 million images of the web, chosen by likeness to curated sets", UNKNOWN, LVD),
-    "lvd1689m": Pretraining("LVD-1689M: 1.7 billion images of the web", UNKNOWN, LVD),
+    "lvd1689m": Pretraining("LVD-1689M: 1.7 billion images chosen from public posts", UNKNOWN, LVD),
     "chest": Pretraining(
         "838,000 chest radiographs without labels, begun from DINOv2's weights (LVD-142M)", UNKNOWN,
-        f"no orthopaedic set is named among its chest sets, but the weights it began from were trained on images {LVD}",
+        f"no orthopaedic set is named among its chest sets, but the weights it began from were trained on {LVD}",
     ),
     "pmc15m": Pretraining(
         "PMC-15M: 15 million figures of articles in PubMed Central with their captions", UNKNOWN,
-        "the figures include musculoskeletal ones, among them those of articles about the study's sets; "
-        "which images they show is not listed",
+        "the figures include musculoskeletal ones, and which images they show is not listed",
     ),
     "knees": Pretraining(
         "1,251,655 knee images (357,670 radiographs: OAI 52,052 and 305,618 private; 893,985 MRI slices: OAI 168,576, "
         "fastMRI 325,409, private 400,000), begun from DINOv3's weights (LVD-1689M)", UNKNOWN,
         "52,052 OAI radiographs and 168,576 OAI MRI slices were in it; kneekl is cut from OAI radiographs, and which "
-        f"ones were used is not published; the weights it began from were trained on images {LVD}",
+        f"ones were used is not published; the weights it began from were trained on {LVD}",
         {"oai": SEEN},
     ),
     "coco": Pretraining(

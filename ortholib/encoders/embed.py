@@ -11,7 +11,7 @@ import torch
 from ortholib import machine, progress
 from ortholib.data import ids
 from ortholib.data.labelled import Labelled
-from ortholib.encoders import load, registry
+from ortholib.encoders import encoder, load, networks, registry
 from ortholib.encoders.batches import Batches
 from ortholib.encoders.preprocess import normalise
 from ortholib.errors import OrthoError
@@ -60,12 +60,22 @@ def train(data: Labelled, settings: Embed, folder: Path, weights: Path | None) -
     return {"steps": 0, "images_per_s": speed, "mfu": None, "features": features.shape[1], "precision": precision}
 
 
+class Whole(torch.nn.Module):
+    """A published network whose output is its embedding."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return networks.embed(self.network, x)
+
+
 def opened(settings: Embed, weights: Path | None) -> tuple[torch.nn.Module, Callable]:
     """The network, and what prepares uint8 (B, S, S) batches for it: as its publisher does, or in one channel."""
     if isinstance(settings.initial, str) and settings.initial in registry.ENCODERS:
-        from ortholib.encoders import published
-
-        return published.opened(settings.initial, weights)
+        found = encoder.at(settings.initial, weights)
+        return Whole(found.network), found.prepare
     return load.build(settings.backbone, weights, settings.seed), normalise
 
 

