@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from ortholib import machine as devices
+from ortholib.classify import heads
 from ortholib.classify.finetune import predict
 from ortholib.data.labelled import Labelled, predictions
-from ortholib.encoders import load
+from ortholib.encoders import load, registry
 from ortholib.encoders.batches import Batches
 from ortholib.errors import OrthoError
 from ortholib.settings import Transfer
@@ -24,6 +25,7 @@ def train(data: Labelled, settings: Transfer, folder: Path, weights: Path) -> di
     """
     device, dtype = devices.pick(), devices.precision(devices.pick())
     network = load.build(settings.backbone, None, 0, len(data.classes))
+    network = heads.put(network, settings.initial.head, len(data.classes))
     try:
         network.load_state_dict(load_file(weights))
     except RuntimeError as error:
@@ -34,7 +36,7 @@ def train(data: Labelled, settings: Transfer, folder: Path, weights: Path) -> di
     network = network.to(device, memory_format=torch.channels_last)
     scored = np.flatnonzero(np.isin(data.part, ["val", "test"]))
     started = time.perf_counter()
-    probability = predict(network, Batches(data, device), scored, dtype)
+    probability = predict(network, Batches(data, device), scored, dtype, registry.grey(settings.initial.initial))
     speed = len(scored) / (time.perf_counter() - started)
     frame = predictions(data, settings, scored, probability)
     frame.to_parquet(folder / "predictions.parquet")

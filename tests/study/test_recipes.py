@@ -21,12 +21,13 @@ import small
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ortholib.classify import finetune, probe, transfer
+from ortholib.classify import finetune, learn, probe, transfer
 from ortholib.classify.augment import random_draws
+from ortholib.data import ids
 from ortholib.dino import pretrain
 from ortholib.dino.augment import TRIES, draw
-from ortholib.encoders import load
-from ortholib.settings import Finetune, Pretrain, Probe, Transfer, by_size
+from ortholib.encoders import embed, load
+from ortholib.settings import LEARNERS, Embed, Finetune, Learn, Pretrain, Probe, Transfer, by_size
 
 FOLDER = Path(__file__).parents[1] / "golden"
 STEPS = 20
@@ -180,7 +181,39 @@ def transferred() -> tuple[dict, dict]:
     return {"part": predictions["part"].tolist()}, {"scores": predictions["score_1"].tolist()}
 
 
+def embedded() -> tuple[dict, dict]:
+    """Near numbers of `embed`: features of a random network, its batch norms those of the training images."""
+    asked = Embed(32, "random", "resnet10t", seed=3, dataset="blobs", task="disc", split="official")
+    with float64(), TemporaryDirectory() as folder:
+        embed.train(madeup.labelled(), asked, Path(folder), None)
+        features = np.load(Path(folder) / "features.npy")
+    return {}, {"features": features[:, :8].tolist()}
+
+
+def learned() -> tuple[dict, dict]:
+    """Exact and near numbers of `learn` on made-up features. Trees round differently between processors: of XGBoost
+    only the settings that are tried."""
+    data = madeup.labelled()
+    made_up = np.random.default_rng(5).normal(size=(48, 12)) + data.y[:, None] * np.linspace(0, 1, 12)
+    exact, near = {}, {}
+    with TemporaryDirectory() as folder:
+        np.save(Path(folder) / "features.npy", made_up)
+        named = ids.hashed(data.unit_id, "blobs")
+        probe.pd.DataFrame({"unit_id": named}).to_parquet(Path(folder) / "images.parquet")
+        for learner in LEARNERS:
+            asked = Learn(Embed(32, "random", "resnet10t"), learner, seed=3, dataset="blobs")
+            record = learn.train(data, asked, Path(folder), Path(folder) / "features.npy")
+            tried = probe.pd.read_parquet(Path(folder) / "history.parquet")
+            exact[learner] = tried.drop(columns=["val_metric", "trees"], errors="ignore").to_dict("list")
+            if learner != "XGBoost":
+                predictions = probe.pd.read_parquet(Path(folder) / "predictions.parquet")
+                near[learner] = {"scores": predictions["score_1"].tolist(), "val_metric": record["val_metric"]}
+    return exact, near
+
+
 RECIPES = {
+    "embed/1": (Embed, embedded),
+    "learn/1": (Learn, learned),
     "finetune/1": (Finetune, supervised),
     "pretrain/1": (Pretrain, selfsupervised),
     "probe/1": (Probe, probed),
