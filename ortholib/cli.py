@@ -339,9 +339,7 @@ def run(
 
 @app.command()
 def bench(
-    name: Annotated[
-        str, typer.Argument(help="pack, duplicates, augment, dino, finetune, bootstrap, paired or coverage")
-    ],
+    name: Annotated[str, typer.Argument(help="name of a file in bench/, such as finetune, embed or knee")],
     as_json: Json = False,
 ) -> None:
     """Measure a speed on this machine (see RECORDS.md for recorded ones)."""

@@ -67,11 +67,11 @@ def neighbours(features: torch.Tensor, groups: np.ndarray, queries: list[int], k
     return similarity.topk(k, dim=1).indices.numpy()
 
 
-def flat(features: torch.Tensor) -> np.ndarray:
+def flat(features: torch.Tensor | np.ndarray) -> np.ndarray:
     """(n, 2) map by t-SNE (van der Maaten and Hinton, 2008): neighbours stay near, distances between clusters say
     nothing."""
     perplexity = min(30, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=0).fit_transform(features.numpy())
+    return TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=0).fit_transform(np.asarray(features))
 
 
 def squares(images: Images, chosen: np.ndarray) -> np.ndarray:

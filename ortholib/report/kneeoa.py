@@ -105,3 +105,12 @@ def not_run(lacking: Mapping[str, str]) -> str:
         return ""
     rows = [(f"not run: {arm}", way) for arm, way in lacking.items()]
     return tables.markdown(rows, ("arm", "the way to it"))
+
+
+def analogues(table: pd.DataFrame) -> str:
+    """The paper's claims asked of our arms, as Markdown. table: as of `verdicts.analogues`."""
+    rows = [
+        (row.statement, f"{row.arms} against {row.references}", f"**{row.verdict}**: {row.why}", row.differs)
+        for row in table.itertuples()
+    ]
+    return tables.markdown(rows, ("claim", "asked of", "verdict", "what differs"))

@@ -119,8 +119,10 @@ def keys(made: Iterable[Made], edition: str) -> list[str]:
 
 
 def available(arms: Mapping[str, Finetune | Probe], edition: str) -> tuple[dict, dict[str, str]]:
-    """The arms that can be run here, and the others with the way to run them: weights that are absent, or of another
-    network than the one asked for. The phantom has stand-ins for all."""
+    """The arms that can be run here, and the others with the way to run them: weights that are absent and that no
+    promoted fit started from, or of another network than the one asked for. The phantom has stand-ins for all."""
+    from ortholib.study import fits
+
     lacking = {}
     for arm, asked in arms.items() if edition != "phantom" else ():
         start = asked.initial
@@ -128,7 +130,8 @@ def available(arms: Mapping[str, Finetune | Probe], edition: str) -> tuple[dict,
             start = start.initial
         if start in registry.ENCODERS:
             network = registry.ENCODERS[start].network
-            ways = [registry.way(start)] if registry.absent(start) else []
+            gone = registry.absent(start) and not fits.promoted_start(start, edition)
+            ways = [registry.way(start)] if gone else []
             if asked.backbone not in ("", network):
                 ways.append(f"Set backbone to {network}, which these weights are of (here: {asked.backbone}).")
             if ways:

@@ -149,14 +149,23 @@ def _ensure(asked: Settings, edition: str, tell=lambda value: value, here: bool 
             make = not (folder / "run.json").is_file()
             tell(_partial(folder) if make else None)
             if make:
-                if isinstance(asked.initial, Embed) and not weights.is_file():
-                    weights = _ensure(asked.initial, edition, here=True).folder / weights.name
+                if weights is None and asked.initial in registry.ENCODERS:
+                    registry.find(asked.initial, edition)  # says the way to what is not here
+                if isinstance(asked.initial, Embed):
+                    weights = features(asked.initial, edition)
                 record = {"key": key, "edition": edition, "recipe": asked.recipe}
                 record |= {"golden": settings.golden(asked.recipe), "settings": asdict(asked)}
                 _make(data, asked, folder, weights, record | {"data": data.identity, "initial": initial})
     fit = Fit(key, folder, json.loads((folder / "run.json").read_text()))
     tell((fit.key, fit.folder, fit.record))
     return fit
+
+
+def features(asked: Embed, edition: str) -> Path:
+    """The file `features.npy` of an embedding, made on this machine where only a promoted one is there, which comes
+    without it."""
+    file = ensure(asked, edition).folder / "features.npy"
+    return file if file.is_file() else _ensure(asked, edition, here=True).folder / file.name
 
 
 def _trainer(asked: Settings) -> Callable:
@@ -177,11 +186,27 @@ def _started(asked: Settings, edition: str) -> tuple[Path | None, dict]:
         return made.folder / "features.npy", {"source": settings.named(start), "fit": made.key}
     if isinstance(start, Pretrain):
         weights = ensure(start, edition).backbone
+    elif start not in registry.ENCODERS:
+        weights = Path(start)
+    elif digest := promoted_start(start, edition):
+        return None, {"source": start, "sha256": digest}
     else:
-        weights = registry.find(start, edition) if start in registry.ENCODERS else Path(start)
+        weights = registry.find(start, edition)
     told = {"source": settings.named(start)}
     # the content counts, not the name of the file; a trainer says of an absent one what is wrong
     return weights, told | {"sha256": _once(_digest, weights) if weights.is_file() else str(weights)}
+
+
+def promoted_start(name: str, edition: str) -> str:
+    """The sha256 of published weights that are not here, as a promoted fit that started from them says; "" where they
+    are here or none did. With it such fits are found where the weights cannot be had."""
+    if edition == "phantom" or not registry.absent(name):
+        return ""
+    for file in (paths.project() / "results" / edition / "fits").glob("*/run.json"):
+        told = json.loads(file.read_text())["initial"]
+        if told.get("source") == name and "sha256" in told:
+            return told["sha256"]
+    return ""
 
 
 def _digest(file: Path) -> str:

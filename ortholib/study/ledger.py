@@ -35,8 +35,13 @@ PAPER = ("key", "paper", "source", "reproduction", "mark", "differs", "way", "ar
 INHERITED = ("source", "mark", "set", "dataset", "split", "task", "differs", "way")  # from a paper, unless said again
 TABLE = ("table", "metrics", "values")
 CLAIM = ("claim", "statement", "kind", "tests", "arms", "references")
+ANALOGUE = ("task", "metric", "arms", "references", "differs")
 SHAPES = {"tables": list, "claims": list, "conflicts": list, "metrics": list, "values": dict, "tests": dict}
-SHAPES |= {"references": list, "arms": dict | list}  # the arms of a paper are name -> facts, of a claim names
+SHAPES |= {
+    "analogues": list,
+    "references": list,
+    "arms": dict | list,
+}  # the arms of a paper are name -> facts, of a claim names
 
 TEXT = ("claim", "statement", "paper", "source", "table", "task", "set", "dataset", "split", "arm", "network")
 TEXT += ("initial", "differs", "way")
@@ -94,6 +99,26 @@ def table() -> pd.DataFrame:
     except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
         first = getattr(error, "schema_errors", [error])[0]
         raise OrthoError(f"{file}: {first}") from error
+
+
+def analogues() -> pd.DataFrame:
+    """Which comparisons of our own arms ask what a claim asks, with other images, networks or starts: one row a pair.
+
+    Columns: claim, statement, paper, kind, margin (NaN but for equivalence), task, metric, arm, reference, differs
+    (what is not the same). They are declared in the file before they are run. Raises OrthoError as `table`.
+    """
+    file, rows = _file(), []
+    for paper in _papers(file):
+        for claim in paper.get("claims", []):
+            where = f"{file}: {paper['key']}, claim '{claim.get('claim')}', analogues"
+            about = {"claim": f"{paper['key']}: {claim.get('claim')}", "paper": paper["paper"]}
+            about |= {name: claim.get(name, np.nan) for name in ("statement", "kind", "margin")}
+            for entry in claim.get("analogues", []):
+                _fields(entry, ANALOGUE, (), where)
+                about |= {name: entry[name] for name in ("task", "metric", "differs")}
+                pairs = [(arm, other) for arm in entry["arms"] for other in entry["references"]]
+                rows += [about | {"arm": arm, "reference": other} for arm, other in pairs]
+    return pd.DataFrame(rows)
 
 
 def papers() -> pd.DataFrame:
@@ -169,7 +194,7 @@ def _claims(paper: dict, file: Path) -> Iterator[dict]:
     """A row for each comparison that a paper's claims are made of."""
     for entry in paper.get("claims", []):
         where = f"{file}: {paper['key']}, claim '{entry.get('claim')}'"
-        _fields(entry, CLAIM, ("margin", *INHERITED), where)
+        _fields(entry, CLAIM, ("margin", "analogues", *INHERITED), where)
         shared = _shared(paper, entry) | {name: entry[name] for name in ("statement", "kind")}
         shared |= {"claim": f"{paper['key']}: {entry['claim']}", "table": "text", "value": np.nan}
         shared |= {"margin": entry.get("margin", np.nan)}

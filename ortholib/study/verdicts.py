@@ -28,6 +28,7 @@ NO_DIFFERENCE = "no difference shown"
 RELATED = "related evidence"
 UNTESTABLE = "not testable here"
 NONE = "none"
+AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided"  # of declared analogues
 JUDGED = (REPRODUCED, NOT_REPRODUCED, NO_DIFFERENCE)
 
 SETTING = ("edition", "run", "dataset", "split", "part")  # one verdict is about one of each that the rows have
@@ -111,6 +112,47 @@ def judge(claims: pd.DataFrame, values: pd.DataFrame, differences: pd.DataFrame)
         told = [one for one in found if one.verdict in JUDGED] or [min(found, key=_closeness)]
         lines += [_line(claim, one, kind) for one in told]
     return pd.DataFrame(lines)
+
+
+def analogues(declared: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """What the declared comparisons of our own arms say of each claim, one row a claim and way in which they differ.
+
+    declared: rows of `ledger.analogues`. differences: as `compare.compare` gives them, with the column task.
+    Columns: claim, statement, paper, arms, references, verdict (`agrees`, `disagrees`, `undecided`, or `not run here`),
+    why, differs. A direction agrees where the Holm-adjusted interval of every pair lies on the claimed side, and
+    disagrees where one lies on the other; an equivalence agrees where every interval lies inside the margin, and
+    disagrees where one lies outside. A single training of a network decides nothing about its recipe.
+    """
+    rows = []
+    for (claim, differs), pairs in declared.groupby(["claim", "differs"], sort=False):
+        keys = ["task", "metric", "arm", "reference"]
+        found = pairs.merge(differences, on=keys, how="left", suffixes=("", "_ours"))
+        called, why = _agreed(found)
+        first = pairs.iloc[0]
+        row = {"claim": claim, "statement": first["statement"], "paper": first["paper"]}
+        row |= {"arms": ", ".join(pairs["arm"].unique()), "references": ", ".join(pairs["reference"].unique())}
+        rows.append(row | {"verdict": called, "why": why, "differs": differs})
+    return pd.DataFrame(rows)
+
+
+def _agreed(found: pd.DataFrame) -> tuple[str, str]:
+    """The verdict on one claim by its pairs, those that were not run with NaN, and why."""
+    missing = found["difference"].isna().sum()
+    if missing:
+        return "not run here", f"{missing} of {len(found)} comparisons were not run"
+    if (found["seeds"] < 2).any():
+        return UNDECIDED, "a network was trained once: its luck is not known"
+    if found["kind"].iloc[0] == "equivalence":
+        margin = found["margin"].iloc[0]
+        inside = (found["low"] > -margin) & (found["high"] < margin)
+        outside = (found["low"] > margin) | (found["high"] < -margin)
+        told = f"{inside.sum()} of {len(found)} intervals lie inside the margin of {margin:g}, {outside.sum()} outside"
+        return AGREES if inside.all() else DISAGREES if outside.any() else UNDECIDED, told
+    better = METRICS[found["metric"].iloc[0].removesuffix("_expectation")][2]
+    ahead, behind = (found["low_holm"] > 0, found["high_holm"] < 0) if better else (
+        found["high_holm"] < 0, found["low_holm"] > 0)  # fmt: skip
+    told = f"of {len(found)} comparisons, {ahead.sum()} on the claimed side, {behind.sum()} on the other"
+    return AGREES if ahead.all() else DISAGREES if behind.any() else UNDECIDED, told
 
 
 def with_networks(differences: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:

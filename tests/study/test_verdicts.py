@@ -343,3 +343,53 @@ def test_differences_as_compare_makes_them(claims):
     assert len(differences) == 2 and {*verdicts.DIFFERENCES} <= set(differences)
     assert verdict(claims["both"], differences).verdict == REPRODUCED
     refused("name the arm 'SL', which has no value there", verdicts.with_networks, made, values[values["arm"] != "SL"])
+
+
+def declared(kind: str = "direction", metric: str = "kappa_quadratic_expectation", margin=np.nan) -> pd.DataFrame:
+    """A claim of one arm against two references."""
+    rows = [{"arm": "a", "reference": other} for other in ("b", "c")]
+    about = {"claim": "p: x", "statement": "a beats b and c", "paper": "p", "kind": kind, "margin": margin}
+    return pd.DataFrame(rows).assign(**about, task="kl", metric=metric, differs="other images")
+
+
+def differences(*intervals, seeds: int = 3, metric: str = "kappa_quadratic_expectation") -> pd.DataFrame:
+    rows = [
+        {"arm": "a", "reference": other, "difference": (low + high) / 2, "low": low, "high": high}
+        for other, (low, high) in zip(("b", "c"), intervals, strict=False)
+    ]
+    table = pd.DataFrame(rows).assign(task="kl", metric=metric, seeds=seeds, seeds_reference=1)
+    return table.assign(low_holm=table["low"], high_holm=table["high"])
+
+
+@pytest.mark.parametrize(
+    ("intervals", "seeds", "called"),
+    [
+        ([(0.01, 0.2), (0.05, 0.1)], 3, "agrees"),
+        ([(0.01, 0.2), (-0.01, 0.1)], 3, "undecided"),  # one pair does not carry the other
+        ([(0.01, 0.2), (-0.2, -0.01)], 3, "disagrees"),
+        ([(0.01, 0.2), (0.0, 0.1)], 3, "undecided"),  # an end at 0 leaves nothing out
+        ([(0.01, 0.2), (0.05, 0.1)], 1, "undecided"),  # the luck of one training
+        ([(0.01, 0.2)], 3, "not run here"),
+    ],
+)
+def test_declared_analogues_of_a_direction(intervals, seeds, called):
+    row = verdicts.analogues(declared(), differences(*intervals, seeds=seeds)).iloc[0]
+    assert row["verdict"] == called and row["differs"] == "other images" and row["references"] == "b, c"
+
+
+def test_declared_analogues_of_less_is_better_and_of_equivalence():
+    lower = differences((-0.2, -0.1), (-0.3, -0.1), metric="loss_test")
+    assert verdicts.analogues(declared(metric="loss_test"), lower).iloc[0]["verdict"] == "agrees"
+    alike = declared("equivalence", margin=0.02)
+    for intervals, called in (
+        ([(-0.01, 0.01), (0.0, 0.015)], "agrees"),
+        ([(-0.01, 0.01), (0.0, 0.021)], "undecided"),
+        ([(-0.01, 0.01), (0.021, 0.03)], "disagrees"),
+    ):
+        assert verdicts.analogues(alike, differences(*intervals)).iloc[0]["verdict"] == called
+
+
+def test_the_declared_analogues_name_claims_of_the_ledger(table):
+    known = ledger.analogues()
+    assert len(known) and set(known["claim"]) <= set(table["claim"])
+    assert not known.duplicated(["claim", "task", "metric", "arm", "reference"]).any()
