@@ -20,22 +20,22 @@ from ortholib import machine
 from ortholib.errors import UsageError
 from ortholib.settings import LEARNERS
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the logistic regression, on standardised features
+# what is tried of each, the likeliest first: C on standardised features, neighbours, alpha
+TRIED = {"logistic regression": (1e-3, 1e-2, 1e-4, 1e-1, 1.0), "kNN": (20, 10, 50, 5, 100)}
+TRIED |= {"MLP": (0.1, 1.0, 0.01, 10.0, 1e-4)}
+# of probes: C of the logistic regression, neighbours
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 NEIGHBOURS = (5, 10, 20, 50, 100)
 TEMPERATURE = 0.07  # of the vote: weights exp(cosine / TEMPERATURE)
-TREES, PATIENCE = 400, 20  # at most; rounds without a lower validation loss
+TREES, PATIENCE = 300, 10  # at most; rounds without a lower validation loss
 BOOSTED = {  # what XGBoost's settings are drawn from
-    "max_depth": (2, 3, 4, 6),
-    "learning_rate": (0.05, 0.1, 0.2),
+    "max_depth": (2, 3, 4),
+    "learning_rate": (0.1, 0.2),
     "min_child_weight": (1, 5, 20),
     "reg_lambda": (1.0, 10.0),
 }
-SHARES = {
-    "subsample": 0.7,
-    "colsample_bynode": 0.1,
-}  # of images a tree and of features a split: many features say the same
+SHARES = {"subsample": 0.7, "colsample_bynode": 0.1}  # of images a tree, of features a split: many say the same
 HIDDEN, EPOCHS = 128, 40  # of the MLP
-DECAYS = (1e-4, 1e-2, 1e-1, 1.0, 10.0)  # alpha of the MLP
 
 
 def fitted(learner: str, tries: int, seed: int, train: tuple, validation: tuple) -> Iterator[tuple[dict, object]]:
@@ -47,13 +47,13 @@ def fitted(learner: str, tries: int, seed: int, train: tuple, validation: tuple)
     if learner == "XGBoost":
         yield from _boosted(tries, seed, train, validation)
     elif learner == "logistic regression":
-        for value in PENALTIES[:tries]:
+        for value in TRIED[learner][:tries]:
             yield {"C": value}, logistic(value).fit(features, y)
     elif learner == "kNN":
-        for k in sorted({min(k, len(y)) for k in NEIGHBOURS})[:tries]:
+        for k in dict.fromkeys(min(k, len(y)) for k in TRIED[learner][:tries]):
             yield {"neighbours": k}, nearest(k).fit(features, y)
     elif learner == "MLP":
-        for value in DECAYS[:tries]:
+        for value in TRIED[learner][:tries]:
             network = MLPClassifier(
                 (HIDDEN,), alpha=value, batch_size=min(128, len(y)), max_iter=EPOCHS, random_state=seed
             )

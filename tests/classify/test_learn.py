@@ -26,10 +26,10 @@ def data():
 
 @pytest.fixture
 def features(tmp_path, data) -> Path:
-    """24 numbers an image, of which two tell the class."""
+    """24 numbers an image, of which twelve tell the class."""
     rng = np.random.default_rng(0)
     table = rng.normal(size=(48, 24)).astype(np.float32)
-    table[:, :2] += 2.5 * data.y[:, None]
+    table[:, :12] += 2.5 * data.y[:, None]
     np.save(tmp_path / "features.npy", table)
     pd.DataFrame({"unit_id": ids.hashed(data.unit_id, "blobs")}).to_parquet(tmp_path / "images.parquet")
     return tmp_path / "features.npy"

@@ -9,7 +9,7 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
-from ortholib.classify import probe
+from ortholib.classify import learners, probe
 from ortholib.data.labelled import Labelled
 from ortholib.dino import pretrain
 from ortholib.errors import OrthoError, UsageError
@@ -39,7 +39,7 @@ def test_the_vote_is_the_published_one():
     similarity = unit[1] @ unit[0].T
     for k, head in probe.candidates("kNN", len(train)):
         head.fit(train, y)
-        got = probe.scores(head, test, 3)
+        got = learners.scores(head, test, 3)
         for row, found in zip(similarity, got, strict=True):
             nearest = np.argsort(-row)[:k]
             votes = np.bincount(y[nearest], np.exp(row[nearest] / 0.07), minlength=3)
