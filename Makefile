@@ -84,7 +84,7 @@ smoke: $(STAMP) ## a few minutes on the real sets under $ORTHOLIB_DATA
 	$(BIN)/ortholib run 30-knee-oa --edition real --set size=64 --set seeds=1 --set draws=200 --set once={} \
 		--set pretraining={} --set encoders=[efficientnet-lite0] --set learners=[XGBoost] \
 		--set 'training={epochs: 1, head: continuation, recalibrate: 4, drop_path: 0.2}'
-	$(BIN)/python -m pytest -m recorded tests/report/test_recorded.py
+	$(BIN)/python -m pytest -m recorded tests/report/test_recorded.py tests/report/test_networks.py
 
 clean: ## delete what the study made: runs/ (every edition), the book, data/phantom; never your data
 	rm -rf runs data/phantom book/_build book/_chapters .snakemake .pytest_cache .ruff_cache

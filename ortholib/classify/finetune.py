@@ -188,6 +188,9 @@ def _load(folder: Path, model, average, optimizer) -> dict:
     model.load_state_dict(state.pop("model"))
     average.load_state_dict(state.pop("average"))
     optimizer.load_state_dict(state.pop("optimizer"))
+    torch.set_rng_state(state.pop("random"))  # which says what branches are dropped
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state.pop("random_cuda"))
     print(f"resumed after epoch {state['epoch']}", flush=True)
     return state
 
@@ -198,6 +201,8 @@ def _save(folder: Path, state: dict, model, average, optimizer) -> None:
         "model": model.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     torch.save(whole, partial)
     partial.replace(folder / "checkpoint.pt")

@@ -11,6 +11,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from ortholib.classify import finetune
+from ortholib.encoders import load
+from ortholib.encoders.batches import Batches
+from ortholib.encoders.preprocess import IMAGENET, normalise
 from ortholib.errors import OrthoError, UsageError
 
 
@@ -35,7 +38,9 @@ def test_learns_and_writes_what_a_chapter_needs(blobs, settings, tmp_path):
     assert sum(p.numel() for p in model.parameters()) == record["parameters"]
 
 
-def test_resumed_equals_uninterrupted(blobs, settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [{}, {"drop_path": 0.3, "recalibrate": 2, "layer_decay": 0.8, "zero_head": True}])
+def test_resumed_equals_uninterrupted(more, blobs, settings, tmp_path, monkeypatch):
+    settings = replace(settings, **more)
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
     finetune.train(blobs, settings, tmp_path / "whole", None)
@@ -102,3 +107,40 @@ def test_training_side_grows_to_the_whole_over_two_thirds(settings):
     assert sides == [128] * 4 + [160] * 3 + [192] * 4 + [224] * 7
     assert {finetune.training_side(replace(settings, size=224), epoch) for epoch in range(3)} == {224}
     assert {finetune.training_side(replace(settings, size=100), epoch) for epoch in range(3)} == {100}
+
+
+def test_images_end_at_the_size_of_finish(settings):
+    grown = replace(settings, size=224, epochs=9, start=0.5, finish=0.75)
+    sides = [finetune.training_side(grown, epoch) for epoch in range(9)]
+    assert sides == [128, 128, 128, 128, 160, 160, 160, 160, 160]
+
+
+def test_rates_fall_from_layer_to_layer(settings):
+    network = load.build("resnet10t", None, 0, 2)
+    groups = finetune._groups(network, replace(settings, layer_decay=0.5))
+    scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert scales[id(network.fc.weight)] == 1 and scales[id(network.conv1[0].weight)] == min(scales.values()) < 0.2
+    assert len(scales) == len(list(network.parameters()))
+    assert all(group["weight_decay"] == 0 for group in groups if group["params"][0].ndim <= 1)
+
+
+def test_recalibrated_norms_have_the_statistics_of_the_images(blobs, settings):
+    """By the formula: mean and variance of what the first norm is shown, over all images, averaged over batches."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, bias=False), torch.nn.BatchNorm2d(3))
+    batches, index = Batches(blobs, torch.device("cpu")), np.arange(32)
+    finetune._recalibrate(network, batches, index, torch.float32, IMAGENET)
+    with torch.no_grad():
+        shown = network[0](normalise(batches(index)))
+    torch.testing.assert_close(network[1].running_mean, shown.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network[1].running_var, shown.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_grades_are_learned_by_ordinal_heads_too(blobs, settings, tmp_path):
+    y = np.digitize(blobs.pixels[blobs.row].mean((1, 2)), np.quantile(blobs.pixels.mean((1, 2)), [0.33, 0.67]))
+    graded = replace(blobs, y=y.astype(np.int64), kind="ordinal", classes=["0", "1", "2"])
+    for head in ("continuation", "cumulative"):
+        (tmp_path / head).mkdir()
+        record = finetune.train(graded, replace(settings, head=head, epochs=12), tmp_path / head, None)
+        assert record["val_metric"] > 0.5, head
+        kept = pd.read_parquet(tmp_path / head / "predictions.parquet")
+        np.testing.assert_allclose(kept[["score_0", "score_1", "score_2"]].sum(axis=1), 1, rtol=1e-6)
