@@ -151,7 +151,8 @@ def predictions(made: Iterable[Made]) -> pd.DataFrame:
             frame["fraction"] = getattr(one.settings, "fraction", 1.0)
         frame["trained_on"] = one.settings.initial.dataset if isinstance(one.settings, Transfer) else ""
         frames.append(frame)
-        heads.append(frame["head"].where(not isinstance(one.settings, Learn), ""))  # the arm of a learner names it
+        named_by_arm = isinstance(one.settings, Learn)
+        heads.append(pd.Series("", frame.index) if named_by_arm else frame["head"])
     scored = pd.concat(frames, ignore_index=True)
     return scored.assign(arm=named(scored["base"], pd.concat(heads), shares(scored), trained_elsewhere(scored)))
 
