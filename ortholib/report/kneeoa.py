@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from ortholib import wording
-from ortholib.report import sentences, tables
-from ortholib.study import kneeoa
+from ortholib.report import claims, sentences, tables
+from ortholib.study import kneeoa, verdicts
 
 FIGURE = {True: "networks trained on the grades", False: "frozen encoders"}  # sections of the forest plot
 
@@ -105,6 +105,12 @@ def not_run(lacking: Mapping[str, str]) -> str:
         return ""
     rows = [(f"not run: {arm}", way) for arm, way in lacking.items()]
     return tables.markdown(rows, ("arm", "the way to it"))
+
+
+def judged(values: pd.DataFrame, differences: pd.DataFrame, edition: str) -> pd.DataFrame:
+    """The verdict on every published number and claim on the KL grade: rows as of `verdicts.judge`."""
+    values = values.assign(edition=edition)
+    return claims.claims("kl", values, verdicts.with_networks(differences.assign(edition=edition), values))
 
 
 def analogues(table: pd.DataFrame) -> str:
