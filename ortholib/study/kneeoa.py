@@ -30,6 +30,7 @@ METRICS = {
     "auc_ovr_macro": "macro AUC",
     f"mae{RULE}": "MAE (grades)",
     "ece": "ECE",
+    "kappa_quadratic": "quadratic κ, most probable grade",  # beside the rule: some learners spread their probabilities
 }
 RECALLS = [f"recall{RULE}_{grade}" for grade in range(5)]
 SIDES = {"R": "right knees", "L": "left knees"}

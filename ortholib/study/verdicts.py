@@ -151,7 +151,7 @@ def _agreed(found: pd.DataFrame) -> tuple[str, str]:
     better = METRICS[found["metric"].iloc[0].removesuffix("_expectation")][2]
     ahead, behind = (found["low_holm"] > 0, found["high_holm"] < 0) if better else (
         found["high_holm"] < 0, found["low_holm"] > 0)  # fmt: skip
-    told = f"of {len(found)} comparisons, {ahead.sum()} on the claimed side, {behind.sum()} on the other"
+    told = f"{ahead.sum()} of {len(found)} on the claimed side, {behind.sum()} on the other"
     return AGREES if ahead.all() else DISAGREES if behind.any() else UNDECIDED, told
 
 
