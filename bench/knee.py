@@ -1,7 +1,7 @@
 """Minutes of training until a KL grader reaches quadratic κ 0.78 on validation: the recorded recipe and the best one.
 
 As cifar10-airbench counts: from the first step to the end of the first epoch that reaches it, validation included,
-reading of images not. A run that never gets there counts as longer than all its epochs. Median of three seeds.
+reading of images not. A run that never gets there counts as longer than all its epochs. Median of the chapter's seeds.
 Needs the real kneeKL224 under $ORTHOLIB_DATA and most of two hours on 2 cores; fits that are stored are not made again.
 """
 
@@ -18,7 +18,6 @@ from ortholib.settings import on
 from ortholib.study import arms, fits, kneeoa
 
 TARGET = 0.78
-SEEDS = 3
 
 
 def spent(fit) -> pd.Series:
@@ -41,8 +40,11 @@ def run() -> dict:
     values = yamlfile.mapping(project() / "params" / "real" / "30-knee-oa.yaml")
     shared = {"size": values["size"], **values["training"]}
     found = {}
-    for names, seeds in (("supervised", SEEDS), ("once", 1)):
-        asked, _ = arms.available(kneeoa.supervised(values[names], shared, values.get("pretraining", {})), "real")
+    for names, seeds in (("supervised", values["seeds"]), ("once", 1)):
+        facts = values[names] if names == "once" else {
+            name: {"backbone": network, "initial": start} for name, (network, start) in values[names].items()
+        }  # fmt: skip
+        asked, _ = arms.available(kneeoa.supervised(facts, shared, values.get("pretraining", {})), "real")
         for name, one in asked.items():
             made = [fits.ensure(on(one, "kneekl", "kl", "official", seed), "real") for seed in range(seeds)]
             taken = [minutes(fit) for fit in made]

@@ -55,7 +55,7 @@ def test_graph_and_what_a_changed_parameter_makes_again(tmp_path, monkeypatch):
     assert jobs(graph) == {"phantom": 1, "fit": n_fits, "chapter": len(planned), "book": 1}
 
     changed = tmp_path / "params" / "phantom" / "30-knee-oa.yaml"
-    changed.write_text("edition: phantom\nepochs: 2\n")
+    changed.write_text("edition: phantom\ntraining: {epochs: 2}\n")
     again = snakemake(tmp_path, "--dry-run", "--printshellcmds")
     assert jobs(again) == {"fit": len(planned["30-knee-oa"]), "chapter": 1, "book": 1}
     assert "runs/a/phantom/00-data/run.json" not in again.split("Job stats:")[0]
