@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ortholib import settings
 from ortholib.errors import UsageError
-from ortholib.settings import Embed, Finetune, Pretrain, Probe, Transfer
+from ortholib.settings import Embed, Finetune, Pretrain
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = {"kind": "finetune", "dataset": "kneekl", "task": "kl", "split": "official", "size": 64, "epochs": 2}

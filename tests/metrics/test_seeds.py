@@ -56,7 +56,7 @@ def test_seed_spread_is_a_table_of_metrics():
     np.testing.assert_allclose(found[["value", "seed_sd"]], whole[["value", "seed_sd"]])
     width = (whole["high"] - whole["low"]) / 2 / 1.96
     both = np.hypot(found["sampling_sd"], found["seed_sd"] / np.sqrt(3))  # the interval holds the luck of the trainings
-    np.testing.assert_allclose(both, width, rtol=0.25)
+    assert (both < 1.1 * width).all() and (width < 1.6 * both).all()  # crossed draws count their interaction again
     assert (found["one_seed_sd"] > found["sampling_sd"]).all() and (found["seeds"] == 3).all()
 
     alone = seed_spread(table[table["seed"] == 0], ["roc_auc"], draws=300).iloc[0]

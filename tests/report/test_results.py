@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, cohen_kappa_score, recall_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, recall_score, roc_auc_score, roc_curve
 
 from ortholib.dino import export, shards
 from ortholib.errors import OrthoError, UsageError
